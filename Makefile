@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: MIT
+#
+# The front door: "make" lists what there is. The builds themselves are Meson's
+# (library, tool, tests) and Kbuild's (module); both happen outside this tree.
+
+BUILDDIR := $(shell bash -c '. tools/vm/cache.sh; evr_builddir')
+TOOL     := $(BUILDDIR)/tools/evering/evering
+KERNEL   ?= stock-6.12
+PREFIX   ?= /usr/local
+Q        := @
+
+.DEFAULT_GOAL := help
+.PHONY: help demo check check-long check-module bench lib module install uninstall \
+	vm-shell style sparse clean distclean builddir deps setup
+
+help: ## this list
+	$(Q)echo "make TARGET [KERNEL=$(KERNEL)] [PREFIX=$(PREFIX)] [EVERING_CACHE=~/.cache/evering]"
+	$(Q)sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 16
+
+demo: ## see it work: here first, then in a virtual machine on the module (from a bare Debian 12)
+	$(Q)tools/install-deps build vm
+	$(Q)$(MAKE) --no-print-directory lib
+	$(Q)echo "--- on this machine, without the module"
+	$(Q)$(TOOL) demo
+	$(Q)echo "--- in a virtual machine ($(KERNEL)), with the module"
+	$(Q)tools/vm/run --kernel $(KERNEL) -- $(TOOL) demo
+
+check: ## all tests, a verdict in the last line (35 minutes the first time, then 12)
+	$(Q)tools/install-deps build vm kernels check
+	$(Q)tests/ci/check
+
+check-long: ## the same with long runs and one more kernel (hours)
+	$(Q)tools/install-deps build vm kernels check
+	$(Q)tests/ci/check --long
+
+check-module: ## only the module: build and tests in the four virtual machines
+	$(Q)tools/install-deps build vm kernels check
+	$(Q)tests/ci/check 10 40 45 50 51 60 70
+
+bench: setup ## measure, on this machine
+	$(Q)nice -n 0 meson compile -C $(BUILDDIR)
+	$(Q)meson test -C $(BUILDDIR) --benchmark --verbose --num-processes 1
+
+lib: setup ## build library and tool
+	$(Q)meson compile -C $(BUILDDIR)
+	$(Q)echo "built in $(BUILDDIR)"
+
+setup:
+	$(Q)tools/install-deps build
+	$(Q)[ -e $(BUILDDIR)/build.ninja ] || meson setup --prefix $(PREFIX) $(BUILDDIR) .
+
+module: ## build evering.ko for KERNEL (a name of tools/vm/kernel, or a directory such as /lib/modules/6.1.0-0/build)
+	$(Q)tools/install-deps build vm
+	$(Q)tools/vm/module $(KERNEL)
+
+install: lib ## install library, tool, headers and man pages below PREFIX (DESTDIR is honoured)
+	$(Q)meson configure $(BUILDDIR) -Dprefix=$(PREFIX)
+	$(Q)meson install -C $(BUILDDIR)
+
+uninstall: ## undo the last install
+	$(Q)ninja -C $(BUILDDIR) uninstall
+
+vm-shell: ## a shell in a virtual machine with the module loaded
+	$(Q)tools/install-deps build vm
+	$(Q)$(MAKE) --no-print-directory lib
+	$(Q)tools/vm/shell --kernel $(KERNEL)
+
+style: ## checkpatch, clang-format and the project's own rules
+	$(Q)tools/install-deps kernels check
+	$(Q)tests/ci/check 30
+
+sparse: ## build the module for both stock kernels with sparse, no warning allowed
+	$(Q)tools/install-deps build vm check
+	$(Q)tests/ci/check 40
+
+clean: ## remove the build directory of this checkout
+	$(Q)rm -rf $(BUILDDIR) $(BUILDDIR)-*
+
+distclean: clean ## also remove the cached kernels (12 minutes to rebuild)
+	$(Q)rm -rf $(shell bash -c '. tools/vm/cache.sh; echo "$$EVR_CACHE"')/kernels
+
+builddir: ## print the build directory
+	$(Q)echo $(BUILDDIR)
+
+deps: ## install the Debian packages that are missing, all of tools/deps
+	$(Q)tools/install-deps build vm kernels check

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: MIT
+# shellcheck shell=bash
+#
+# What the stages share; sourced by tests/ci/stages/*, which tests/ci/check runs
+# with EVR_BUILDDIR, EVR_LOGS and EVR_LONG set. A stage prints TAP.
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/../../tools/vm/cache.sh"
+
+: "${EVR_BUILDDIR:=$(evr_builddir)}" "${EVR_LONG:=0}"
+: "${EVR_LOGS:=$EVR_BUILDDIR/logs}"
+EVR_RUN=$EVR_TOP/tools/vm/run
+. "$EVR_TOP/tests/ci/vm-programs.sh"
+mkdir -p "$EVR_LOGS"
+cd "$EVR_TOP"
+
+# Run a command as one test: its output goes to a log, the end of it is shown
+# when it fails. Its status is the step's.
+step()	# name, command...
+{
+	local name=$1 log rc=0 start=$SECONDS
+	shift
+
+	log=$EVR_LOGS/step-${name//[^A-Za-z0-9.+-]/_}.log
+	echo "# $name ..."
+	"$@" >"$log" 2>&1 || rc=$?
+	if [ $rc = 0 ]; then
+		echo "ok - $name ($((SECONDS - start)) s)"
+	else
+		tail -n 60 "$log" | sed 's/^/#   /'
+		echo "not ok - $name (status $rc; $log)"
+	fi
+	return $rc
+}
+
+# For a check that fills $1 with complaints, one a line: none is success.
+verdict()	# name, file of complaints
+{
+	if [ -s "$2" ]; then
+		head -n 60 "$2" | sed 's/^/#   /'
+		echo "not ok - $1 ($(wc -l <"$2") complaints)"
+		return 1
+	fi
+	echo "ok - $1"
+}
+
+# Run Meson's tests and pass on their TAP. Programs that print none count by
+# their exit status, which is Meson's judgement.
+meson_test()	# name, build directory
+{
+	local rc=0 suites=(--no-suite long)
+
+	[ "$EVR_LONG" = 0 ] || suites=()
+	echo "# $1 ..."
+	rm -f "$2/meson-logs/testlog.txt"
+	CMOCKA_MESSAGE_OUTPUT=TAP meson test -C "$2" --no-rebuild --num-processes 2 \
+		"${suites[@]}" || rc=$?
+	cat "$2/meson-logs/testlog.txt"
+	if [ $rc = 0 ]; then echo "ok - $1 (meson test)"; else echo "not ok - $1 (meson test, status $rc)"; fi
+	return $rc
+}
