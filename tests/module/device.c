@@ -22,8 +22,7 @@ void ev_fail(const char *file, int line, const char *fmt, ...)
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
 	if (in_child) {
-		dprintf(STDERR_FILENO, "# child %d: %s:%d: %s\n", getpid(), file,
-			line, text);
+		dprintf(STDERR_FILENO, "# child %d: %s:%d: %s\n", getpid(), file, line, text);
 		_exit(EV_CHILD_FAILED);
 	}
 	print_error("%s\n", text);
@@ -31,14 +30,12 @@ void ev_fail(const char *file, int line, const char *fmt, ...)
 	abort();
 }
 
-void ev_eq(const char *file, int line, const char *what, long long is,
-	   long long wanted)
+void ev_eq(const char *file, int line, const char *what, long long is, long long wanted)
 {
 	if (is != wanted)
 		ev_fail(file, line, "%s is %lld (%s), not %lld (%s)", what, is,
 			is < 0 && is > -4096 ? strerror((int)-is) : "-", wanted,
-			wanted < 0 && wanted > -4096 ? strerror((int)-wanted) :
-						       "-");
+			wanted < 0 && wanted > -4096 ? strerror((int)-wanted) : "-");
 }
 
 int ev_ioctl(int fd, unsigned long cmd, void *arg)
@@ -48,8 +45,8 @@ int ev_ioctl(int fd, unsigned long cmd, void *arg)
 	return ret < 0 ? -errno : ret;
 }
 
-void ev_expect_ioctl(const char *file, int line, int fd, unsigned long cmd,
-		     void *arg, size_t sz, int err)
+void ev_expect_ioctl(const char *file, int line, int fd, unsigned long cmd, void *arg, size_t sz,
+		     int err)
 {
 	void *before = malloc(sz ? sz : 1);
 	bool same;
@@ -59,8 +56,7 @@ void ev_expect_ioctl(const char *file, int line, int fd, unsigned long cmd,
 	same = memcmp(before, arg, sz) == 0;
 	free(before);
 	if (!same)
-		ev_fail(file, line, "ioctl %#lx failed and changed its argument",
-			cmd);
+		ev_fail(file, line, "ioctl %#lx failed and changed its argument", cmd);
 }
 
 void poison(void *p, size_t sz)
@@ -82,8 +78,7 @@ int ev_control(void)
 	int fd = open(EVERING_DEVICE, O_RDWR | O_CLOEXEC);
 
 	if (fd < 0)
-		ev_fail(__FILE__, __LINE__, "open %s: %s", EVERING_DEVICE,
-			strerror(errno));
+		ev_fail(__FILE__, __LINE__, "open %s: %s", EVERING_DEVICE, strerror(errno));
 	return fd;
 }
 
@@ -182,8 +177,7 @@ struct ev_peer ev_attach_observer(int seg)
 {
 	struct ev_peer peer;
 
-	EV_EQ(ev_try_attach(seg, EVERING_ATTACH_F_OBSERVER, EVERING_SLOT_ANY,
-			    &peer), 0);
+	EV_EQ(ev_try_attach(seg, EVERING_ATTACH_F_OBSERVER, EVERING_SLOT_ANY, &peer), 0);
 	return peer;
 }
 
@@ -302,8 +296,7 @@ void *ev_map(int fd, uint64_t offset, size_t sz, int prot)
 	void *p = mmap(NULL, sz, prot, MAP_SHARED, fd, (off_t)offset);
 
 	if (p == MAP_FAILED)
-		ev_fail(__FILE__, __LINE__,
-			"mmap fd %d offset %#" PRIx64 " size %#zx prot %d: %s",
+		ev_fail(__FILE__, __LINE__, "mmap fd %d offset %#" PRIx64 " size %#zx prot %d: %s",
 			fd, offset, sz, prot, strerror(errno));
 	return p;
 }
@@ -381,12 +374,10 @@ ev_status_entry(const struct evering_status_header *status, uint32_t slot)
 
 uint32_t ev_state(const struct evering_status_header *status, uint32_t slot)
 {
-	return __atomic_load_n(&ev_status_entry(status, slot)->state,
-			       __ATOMIC_ACQUIRE);
+	return __atomic_load_n(&ev_status_entry(status, slot)->state, __ATOMIC_ACQUIRE);
 }
 
-void ev_await_state(const struct evering_status_header *status, uint32_t slot,
-		    uint32_t state)
+void ev_await_state(const struct evering_status_header *status, uint32_t slot, uint32_t state)
 {
 	int ms;
 
@@ -399,8 +390,7 @@ void ev_await_state(const struct evering_status_header *status, uint32_t slot,
 		ev_state(status, slot), state);
 }
 
-void ev_child_start(struct ev_link *link, void (*body)(struct ev_link *, void *),
-		    void *arg)
+void ev_child_start(struct ev_link *link, void (*body)(struct ev_link *, void *), void *arg)
 {
 	int sock[2];
 
@@ -434,8 +424,7 @@ static void await_readable(struct ev_link *link)
 
 void ev_say(struct ev_link *link, uint64_t value)
 {
-	EV_EQ(send(link->sock, &value, sizeof(value), MSG_NOSIGNAL),
-	      sizeof(value));
+	EV_EQ(send(link->sock, &value, sizeof(value), MSG_NOSIGNAL), sizeof(value));
 }
 
 uint64_t ev_hear(struct ev_link *link)
@@ -453,10 +442,10 @@ void ev_pass(struct ev_link *link, int fd)
 		struct cmsghdr head;
 		char space[CMSG_SPACE(sizeof(int))];
 	} control = { .head = {
-		.cmsg_len = CMSG_LEN(sizeof(int)),
-		.cmsg_level = SOL_SOCKET,
-		.cmsg_type = SCM_RIGHTS,
-	} };
+			      .cmsg_len = CMSG_LEN(sizeof(int)),
+			      .cmsg_level = SOL_SOCKET,
+			      .cmsg_type = SCM_RIGHTS,
+		      } };
 	char byte = 0;
 	struct iovec iov = { &byte, 1 };
 	struct msghdr msg = {

@@ -27,48 +27,46 @@
 
 #include <evering/uapi.h>
 
-#define EV_PAGE		4096UL
-#define EV_BLOCK	((size_t)EVERING_BLOCK_SIZE)
-#define EV_POISON	0xa5	/* every byte of an out-param before a call */
-#define EV_HANG_MS	60000	/* only against hangs: no test passes or fails by a clock */
+#define EV_PAGE 4096UL
+#define EV_BLOCK ((size_t)EVERING_BLOCK_SIZE)
+#define EV_POISON 0xa5 /* every byte of an out-param before a call */
+#define EV_HANG_MS 60000 /* only against hangs: no test passes or fails by a clock */
 
 /*
  * Checks. cmocka's own asserts longjmp into the runner, which in a forked child
  * would run the rest of the suite a second time; these end the child instead.
  */
-#define EV_CHECK(cond)                                                       \
-	do {                                                                 \
-		if (!(cond))                                                 \
-			ev_fail(__FILE__, __LINE__, "%s is false", #cond);   \
+#define EV_CHECK(cond)                                                     \
+	do {                                                               \
+		if (!(cond))                                               \
+			ev_fail(__FILE__, __LINE__, "%s is false", #cond); \
 	} while (0)
 
 /* Equal as signed 64-bit numbers: sizes, counts, fds, negative errnos. */
-#define EV_EQ(is, wanted)                                                    \
-	ev_eq(__FILE__, __LINE__, #is, (long long)(is), (long long)(wanted))
+#define EV_EQ(is, wanted) ev_eq(__FILE__, __LINE__, #is, (long long)(is), (long long)(wanted))
 
 void ev_fail(const char *file, int line, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4), noreturn));
-void ev_eq(const char *file, int line, const char *what, long long is,
-	   long long wanted);
+void ev_eq(const char *file, int line, const char *what, long long is, long long wanted);
 
 /* ioctl(2) as the kernel answers it: the result, or -errno. */
 int ev_ioctl(int fd, unsigned long cmd, void *arg);
 
 /* The call fails with exactly this errno and leaves all sz bytes of arg alone. */
-#define expect_ioctl_errno(fd, cmd, arg, sz, err)                            \
+#define expect_ioctl_errno(fd, cmd, arg, sz, err) \
 	ev_expect_ioctl(__FILE__, __LINE__, fd, cmd, arg, sz, err)
-void ev_expect_ioctl(const char *file, int line, int fd, unsigned long cmd,
-		     void *arg, size_t sz, int err);
+void ev_expect_ioctl(const char *file, int line, int fd, unsigned long cmd, void *arg, size_t sz,
+		     int err);
 
 /* Fill an out-param with EV_POISON; say whether all of it still is. */
 void poison(void *p, size_t sz);
 bool is_poisoned(const void *p, size_t sz);
 
 /* Zero the struct and put its size in the first field. */
-#define ev_arg(p)                                                            \
-	do {                                                                 \
-		memset((p), 0, sizeof(*(p)));                                \
-		(p)->size = sizeof(*(p));                                    \
+#define ev_arg(p)                             \
+	do {                                  \
+		memset((p), 0, sizeof(*(p))); \
+		(p)->size = sizeof(*(p));     \
 	} while (0)
 
 /* Control fd of the device. */
@@ -82,7 +80,7 @@ struct evering_segment_info ev_segment_info(int fd);
 struct ev_shape {
 	uint64_t shared_size;
 	uint64_t peer_size;
-	uint32_t peers_max;	/* 0 is taken as 1 */
+	uint32_t peers_max; /* 0 is taken as 1 */
 	uint32_t flags;
 	uint32_t backing;
 };
@@ -135,8 +133,7 @@ const volatile struct evering_status_entry *
 ev_status_entry(const struct evering_status_header *status, uint32_t slot);
 uint32_t ev_state(const struct evering_status_header *status, uint32_t slot);
 /* Wait until the slot is in this state, at most EV_HANG_MS; fails the test then. */
-void ev_await_state(const struct evering_status_header *status, uint32_t slot,
-		    uint32_t state);
+void ev_await_state(const struct evering_status_header *status, uint32_t slot, uint32_t state);
 
 /*
  * A child process with an mm of its own. Both sides hold one end of a socket:
@@ -147,21 +144,20 @@ void ev_await_state(const struct evering_status_header *status, uint32_t slot,
 #define EV_CHILD_FAILED 99
 
 struct ev_link {
-	pid_t pid;	/* of the child; 0 in the child */
+	pid_t pid; /* of the child; 0 in the child */
 	int sock;
 };
 
-void ev_child_start(struct ev_link *link, void (*body)(struct ev_link *, void *),
-		    void *arg);
+void ev_child_start(struct ev_link *link, void (*body)(struct ev_link *, void *), void *arg);
 void ev_say(struct ev_link *link, uint64_t value);
 uint64_t ev_hear(struct ev_link *link);
 void ev_pass(struct ev_link *link, int fd);
 int ev_take(struct ev_link *link);
 /* The wait(2) status; kills the child and fails the test when it hangs. */
 int ev_child_wait(struct ev_link *link);
-void ev_child_join(struct ev_link *link);			/* exit 0 wanted */
-void ev_child_expect_signal(struct ev_link *link, int sig);	/* died of it */
-void ev_child_kill(struct ev_link *link);			/* SIGKILL and wait */
+void ev_child_join(struct ev_link *link); /* exit 0 wanted */
+void ev_child_expect_signal(struct ev_link *link, int sig); /* died of it */
+void ev_child_kill(struct ev_link *link); /* SIGKILL and wait */
 
 /* Become this uid and gid for good, without supplementary groups or capabilities. */
 void ev_become(uid_t uid, gid_t gid);
