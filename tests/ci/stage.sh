@@ -54,7 +54,7 @@ meson_test()	# name, build directory
 	rm -f "$2/meson-logs/testlog.txt"
 	CMOCKA_MESSAGE_OUTPUT=TAP meson test -C "$2" --no-rebuild --num-processes 2 \
 		"${suites[@]}" || rc=$?
-	cat "$2/meson-logs/testlog.txt"
+	tests/ci/meson-tap "$2/meson-logs/testlog.txt"
 	if [ $rc = 0 ]; then echo "ok - $1 (meson test)"; else echo "not ok - $1 (meson test, status $rc)"; fi
 	return $rc
 }

@@ -7,7 +7,7 @@
 # Top of the source tree, and the cache: kernels, module objects, build trees.
 # Nothing is built inside the source tree.
 EVR_TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-EVR_CACHE=${EVERING_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/evering}
+EVR_CACHE=${EVERING_CACHE:-${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/evering}
 
 say()
 {
