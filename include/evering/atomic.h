@@ -30,11 +30,11 @@
 #include <string.h>
 
 #ifdef __cplusplus
-#define EVR_ALIGNAS(n)		alignas(n)
-#define EVR_STATIC_ASSERT	static_assert
+#define EVR_ALIGNAS(n) alignas(n)
+#define EVR_STATIC_ASSERT static_assert
 #else
-#define EVR_ALIGNAS(n)		_Alignas(n)
-#define EVR_STATIC_ASSERT	_Static_assert
+#define EVR_ALIGNAS(n) _Alignas(n)
+#define EVR_STATIC_ASSERT _Static_assert
 #endif
 
 /*
@@ -155,10 +155,10 @@ static inline void evr_fence(void)
 #if defined(__x86_64__) || defined(__i386__)
 #define evr_atomic_store_full(p, v) ((void)__atomic_exchange_n(p, v, __ATOMIC_SEQ_CST))
 #else
-#define evr_atomic_store_full(p, v)                                                                \
-	do {                                                                                       \
-		__atomic_store_n(p, v, __ATOMIC_RELEASE);                                          \
-		evr_fence();                                                                       \
+#define evr_atomic_store_full(p, v)                       \
+	do {                                              \
+		__atomic_store_n(p, v, __ATOMIC_RELEASE); \
+		evr_fence();                              \
 	} while (0)
 #endif
 

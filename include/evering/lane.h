@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A lane: what every ring with one producer and one consumer is made of. Two
+ * positions, who holds which role, whether the other is there, and how to wait
+ * for it. evr_spsc and evr_bytes are two formats of data over a lane.
+ *
+ * model      one producer, one consumer, in two processes or one; either may die
+ *            at any step and another may take over its role once it is reaped.
+ * calls      one thread at a time on one struct evr_lane; the two ends together.
+ * edges      LANE-DATA: the owner of a side writes data, then its position with
+ *            release; the other loads the position with acquire, then the data.
+ *            In the other direction it says that slots may be written again.
+ *            LANE-ROLE: a side's owner word passes from one owner to the next,
+ *            with release and acquire, and with it the side's position.
+ * progress   wait-free, but for the system call that wakes a sleeper.
+ * limits     a position is 64 bits and runs freely.
+ *
+ * With t the producer's position, h the consumer's: 0 <= t - h <= span, or the
+ * other side is corrupt: then this end is closed for good, see evr_lane_state().
+ */
+#ifndef EVERING_LANE_H
+#define EVERING_LANE_H
+
+#include <evering/dir.h>
+#include <evering/park.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum evr_role { EVR_PRODUCER, EVR_CONSUMER };
+
+enum evr_ring_state {
+	EVR_RING_OK,
+	EVR_RING_NO_PEER, /* nobody holds the other role (yet) */
+	EVR_RING_CLOSED, /* the other side said that it is done */
+	EVR_RING_PEER_DEAD, /* the holder of the other role died in it */
+	EVR_RING_REVOKED, /* this process is no peer any more */
+	EVR_RING_CORRUPT, /* the other side's words are nonsense */
+};
+
+EVR_API const char *evr_ring_state_name(enum evr_ring_state state);
+
+/* Relaxed, for observers: nothing is decided by them. */
+struct evr_lane_counts {
+	struct evr_a64 opens; /* times the role was taken */
+	struct evr_a64 messages; /* bytes: frames; spsc leaves it to the position */
+	struct evr_a64 blocked; /* waits for the other side */
+	struct evr_a64 parks; /* of these, with a sleep */
+	struct evr_a64 rings; /* bells rung for the other side */
+	struct evr_a64 corrupt; /* times the other side was found corrupt */
+	struct evr_a64 resv[10];
+};
+
+/* What one role writes: wholly in memory that its owner may write. */
+struct evr_lane_side {
+	/* the owner writes it with every publication */
+	EVR_ALIGNAS(EVR_LINE_SZ) struct evr_a64 pos;
+	uint8_t resv0[EVR_LINE_SZ - sizeof(struct evr_a64)];
+	/* the owner writes it when it parks */
+	struct evr_need need;
+	/* {incarnation:48 | slot:8 | state:8}: CAS by claimers, the owner and reapers */
+	EVR_ALIGNAS(EVR_LINE_SZ) struct evr_a64 owner;
+	uint8_t resv1[EVR_LINE_SZ - sizeof(struct evr_a64)];
+	/* the owner writes it now and then */
+	EVR_ALIGNAS(EVR_LINE_SZ) struct evr_lane_counts counts;
+};
+
+EVR_STATIC_ASSERT(sizeof(struct evr_lane_side) == 4 * EVR_LINE_SZ, "part of the shared layout");
+
+/* Written once before the object is published; read once at open. */
+struct evr_lane_geometry {
+	uint64_t layout; /* EVR_LANE_LAYOUT */
+	uint64_t span; /* positions the lane holds: elements, or bytes of a stream */
+	uint64_t unit_sz; /* spsc: bytes of an element; bytes: largest frame with its header */
+	uint64_t data_sz; /* bytes of data after the sides */
+	uint64_t type_tag; /* what an element is; 0: anything */
+	uint64_t resv[11];
+};
+
+#define EVR_LANE_LAYOUT 0x31304e4c525645ULL /* "EVRLN01" */
+
+/* A lane's object in the directory; the data follow. */
+struct evr_lane_object {
+	EVR_ALIGNAS(EVR_LINE_SZ) struct evr_lane_geometry geometry;
+	struct evr_lane_side sides[2]; /* by enum evr_role */
+};
+
+EVR_STATIC_ASSERT(sizeof(struct evr_lane_object) == 9 * EVR_LINE_SZ, "part of the shared layout");
+
+/* One end, private to the thread that uses it. The fields are not for callers. */
+struct evr_lane {
+	uint64_t pos; /* own; the shared copy is written, never read back */
+	uint64_t limit; /* pos may go so far without another look at the other side */
+	uint64_t span;
+	uint8_t *data;
+	struct evr_lane_side *mine;
+	const struct evr_lane_side *other;
+	bool registered; /* the barrier of a publication may be omitted */
+	bool corrupt;
+	uint8_t role;
+	uint64_t rung_epoch; /* the other side's park that we rang for */
+	uint64_t calm_pos; /* see evr_lane_refresh() */
+	uint64_t calm_epoch;
+	uint64_t past_owner; /* the other side's owner word when its story was over at open */
+	uint64_t owner_word; /* what we wrote into our side */
+	struct evr_peer *peer;
+	struct evr_object object;
+	struct evr_lane_geometry geometry;
+};
+
+/* Counts of both sides; see struct evr_lane_counts. */
+struct evr_ring_counts {
+	uint64_t pos, opens, messages, blocked, parks, rings, corrupt;
+	struct evr_peer_id owner; /* slot EVR_SLOT_ANY when nobody holds the role */
+};
+
+/* For spsc.c and bytes.c. Positions of @g and its type tag must be set. */
+EVR_API int evr_lane_create(struct evr_peer *peer, const char *name, uint32_t kind,
+			    const struct evr_lane_geometry *g);
+EVR_API int evr_lane_open(struct evr_lane *l, struct evr_peer *peer, const char *name,
+			  uint32_t kind, enum evr_role role);
+EVR_API void evr_lane_close(struct evr_lane *l);
+
+/* Look at the other side again. Return: positions available to this end. */
+EVR_API uint64_t evr_lane_refresh(struct evr_lane *l);
+
+/* Give what the other side asked for: a ring of its bell, if it is asleep. */
+EVR_API void evr_lane_wake(struct evr_lane *l);
+
+/* Declare the other side corrupt: this end is of no use from now on. */
+EVR_API void evr_lane_corrupt(struct evr_lane *l, const char *what, uint64_t value);
+
+/* How things stand; several loads. Data that the other side published may still be there. */
+EVR_API enum evr_ring_state evr_lane_state(const struct evr_lane *l);
+
+/* Who holds the other role; slot EVR_SLOT_ANY when nobody does. */
+EVR_API struct evr_peer_id evr_lane_other(const struct evr_lane *l);
+
+/*
+ * Wait until @want positions are available. Return: 0; -EPIPE closed;
+ * -EOWNERDEAD the other side died; -EBADMSG corrupt; -ESHUTDOWN own peer ended;
+ * -EMSGSIZE more than the lane ever holds; -ETIMEDOUT; -EINTR. For a consumer
+ * all that was published comes first.
+ */
+EVR_API int evr_lane_wait(struct evr_lane *l, struct evr_waiter *w, uint64_t want,
+			  uint64_t deadline_ns);
+
+/* The error that a state stands for; 0 for OK and NO_PEER. */
+EVR_API int evr_ring_state_error(enum evr_ring_state state);
+
+EVR_API void evr_lane_counts(const struct evr_lane_side *side, struct evr_ring_counts *out);
+
+/* Settle what @dead held. Return: how many sides. */
+EVR_API uint32_t evr_lane_reap(struct evr_lane_object *o, struct evr_peer_id dead);
+
+static inline uint64_t evr_lane_avail(const struct evr_lane *l)
+{
+	return l->limit - l->pos;
+}
+
+static inline void evr_lane_publish(struct evr_lane *l)
+{
+	evr_a64_store_release(&l->mine->pos, l->pos); /* LANE-DATA */
+	if (__builtin_expect(evr_need_is_alert(&l->other->need, l->registered), 0))
+		evr_lane_wake(l);
+}
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
