@@ -19,7 +19,8 @@ help: ## this list
 
 demo: ## see it work: here first, then in a virtual machine on the module (from a bare Debian 12)
 	$(Q)tools/install-deps build vm
-	$(Q)$(MAKE) --no-print-directory lib
+	$(Q)$(MAKE) --no-print-directory setup
+	$(Q)ninja -C $(BUILDDIR) tools/evering/evering
 	$(Q)echo "--- on this machine, without the module"
 	$(Q)$(TOOL) demo
 	$(Q)echo "--- in a virtual machine ($(KERNEL)), with the module"
@@ -30,7 +31,7 @@ check: ## all tests, a verdict in the last line (35 minutes the first time, then
 	$(Q)tests/ci/check
 
 check-long: ## the same with long runs and one more kernel (hours)
-	$(Q)tools/install-deps build vm kernels check
+	$(Q)tools/install-deps build vm kernels check long
 	$(Q)tests/ci/check --long
 
 check-module: ## only the module: build and tests in the four virtual machines

@@ -11,7 +11,7 @@
 # stock, kasan, kcsan, debug stand for several. Flags: long (only in check-long),
 # alone (a boot of its own), timeout=S (60; four times that on debug kernels),
 # args=WORD,WORD, env=NAME=VALUE, modparam=STR (alone), mem=MiB (alone),
-# append=STR (alone), allow-log=REGEX (alone), no-module (alone). "_" in a value of
+# file=NAME,NAME (found like PROGRAM, copied along), append=STR (alone), allow-log=REGEX (alone), no-module (alone). "_" in a value of
 # modparam and append stands for itself; a blank cannot be written.
 # All programs that are not alone share one boot, with a disk.
 
@@ -92,6 +92,11 @@ add_program()	# script, kernel, name, path, flags...
 	echo "run $name $limit ${e:+env $e} $path ${args//,/ }" >>"$script"
 	boot_limit=$((boot_limit + limit))
 	boot_files+=(--file "$path")
+	args=$(flag file "$@")
+	for e in ${args//,/ }; do
+		path=$(find_program "$e") || { echo "not ok - $name needs $e, not below $EVR_BUILDDIR"; continue; }
+		boot_files+=(--file "$path")
+	done
 }
 
 # One boot; its output is the stage's output.
