@@ -48,14 +48,16 @@ lib: setup ## build library and tool
 
 setup:
 	$(Q)tools/install-deps build
-	$(Q)[ -e $(BUILDDIR)/build.ninja ] || meson setup --prefix $(PREFIX) $(BUILDDIR) .
+	$(Q)mkdir -p $(BUILDDIR)
+	$(Q)meson setup $$([ ! -e $(BUILDDIR)/build.ninja ] || echo --reconfigure) $(BUILDDIR) . >$(BUILDDIR).log || \
+		{ cat $(BUILDDIR).log; exit 1; }
 
 module: ## build evering.ko for KERNEL (a name of tools/vm/kernel, or a directory such as /lib/modules/6.1.0-0/build)
 	$(Q)tools/install-deps build vm
 	$(Q)tools/vm/module $(KERNEL)
 
 install: lib ## install library, tool, headers and man pages below PREFIX (DESTDIR is honoured)
-	$(Q)meson configure $(BUILDDIR) -Dprefix=$(PREFIX)
+	$(Q)meson configure $(BUILDDIR) --prefix=$(PREFIX)
 	$(Q)meson install -C $(BUILDDIR)
 
 uninstall: ## undo the last install
@@ -75,7 +77,7 @@ sparse: ## build the module for both stock kernels with sparse, no warning allow
 	$(Q)tests/ci/check 40
 
 clean: ## remove the build directory of this checkout
-	$(Q)rm -rf $(BUILDDIR) $(BUILDDIR)-*
+	$(Q)rm -rf $(BUILDDIR) $(BUILDDIR)-* $(BUILDDIR).log
 
 distclean: clean ## also remove the cached kernels (12 minutes to rebuild)
 	$(Q)rm -rf $(shell bash -c '. tools/vm/cache.sh; echo "$$EVR_CACHE"')/kernels

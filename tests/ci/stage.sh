@@ -58,3 +58,14 @@ meson_test()	# name, build directory
 	if [ $rc = 0 ]; then echo "ok - $1 (meson test)"; else echo "not ok - $1 (meson test, status $rc)"; fi
 	return $rc
 }
+
+# Configure (again: source files may be new) and compile a build tree.
+build_tree()	# name, directory, options of meson setup...
+{
+	local name=$1 dir=$2 again=()
+	shift 2
+
+	[ ! -e "$dir/build.ninja" ] || again=(--reconfigure)
+	step "meson setup ($name)" meson setup "${again[@]}" -Dwerror=true "$@" "$dir" "$EVR_TOP" &&
+		step "build ($name)" nice -n 5 meson compile -C "$dir"
+}

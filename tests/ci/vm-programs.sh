@@ -133,7 +133,7 @@ boot_alone()	# kernel, name, path, flags...
 		esac
 	done
 	boot_files=() boot_limit=20
-	script=$scripts/$name
+	script=$scripts/alone-${name//\//-}
 	write_script "$script"
 	add_program "$script" "$kernel" "$name" "$path" "$@"
 	boot_script "$kernel" "$script" "${opts[@]}"
