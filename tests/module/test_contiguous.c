@@ -1,0 +1,343 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Contiguity: what EXTENTS says is checked against the page tables (pagemap), fresh
+ * and under memory pressure; CONTIGUOUS is one run or -ENOSPC with the best run.
+ * How much could be had is printed, not judged: that is the machine's matter.
+ *
+ * Seen to fail: SEEN_TO_FAIL
+ */
+
+#include <inttypes.h>
+
+#include "device.h"
+
+#define MIB ((uint64_t)1 << 20)
+#define RW (PROT_READ | PROT_WRITE)
+#define EXTENTS_MAX 4096
+
+static struct evering_extent extents[EXTENTS_MAX];
+
+static int create(uint64_t sz, uint32_t flags, struct evering_segment_create *out)
+{
+	int control = ev_control(), ret;
+
+	ev_arg(out);
+	out->flags = flags;
+	out->shared_size = sz;
+	out->peers_max = 2;
+	out->node = EVERING_NODE_ANY;
+	poison(&out->fd, sizeof(*out) - offsetof(struct evering_segment_create, fd));
+	out->__resv = 0;
+	ret = ev_ioctl(control, EVERING_IOC_SEGMENT_CREATE, out);
+	close(control);
+	return ret;
+}
+
+/* All extents, read with room for a few at a time. */
+static uint32_t read_extents(int fd, uint32_t room)
+{
+	struct evering_segment_extents arg;
+	uint32_t nr = 0;
+
+	do {
+		ev_arg(&arg);
+		arg.first = nr;
+		arg.nr = room;
+		arg.entries = (uintptr_t)(extents + nr);
+		EV_CHECK(nr + room <= EXTENTS_MAX);
+		poison(extents + nr, room * sizeof(*extents));
+		EV_EQ(ev_ioctl(fd, EVERING_IOC_SEGMENT_EXTENTS, &arg), 0);
+		EV_CHECK(arg.nr <= room);
+		EV_CHECK(is_poisoned(extents + nr + arg.nr, (room - arg.nr) * sizeof(*extents)));
+		nr += arg.nr;
+		EV_CHECK(arg.nr || nr >= arg.total);
+	} while (nr < arg.total);
+	EV_EQ(nr, arg.total);
+	return nr;
+}
+
+/* The physical address of a touched page, by the kernel's own account. */
+static uint64_t phys_of(int pagemap, const void *p)
+{
+	uint64_t entry;
+
+	EV_EQ(ev_touch_read(p), 0);
+	EV_EQ(pread(pagemap, &entry, sizeof(entry), (off_t)((uintptr_t)p / EV_PAGE * 8)),
+	      sizeof(entry));
+	EV_CHECK(entry >> 63);
+	return (entry & ((1ULL << 55) - 1)) * EV_PAGE;
+}
+
+/* Extents lie one behind the other, and are where the page tables say. */
+static uint32_t expect_true_extents(int seg)
+{
+	struct evering_segment_info info = ev_segment_info(seg);
+	int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	const size_t sz = info.segment_size - EV_BLOCK;
+	struct ev_peer peer = ev_attach(seg);
+	char *p = ev_map(peer.fd, EV_BLOCK, sz, PROT_READ);
+	uint64_t expected = EV_BLOCK, at;
+	uint32_t nr = read_extents(seg, 3), i;
+
+	EV_CHECK(pagemap >= 0);
+	EV_EQ(info.extents, nr);
+	for (i = 0; i < nr; i++) {
+		const struct evering_extent *e = &extents[i];
+
+		EV_EQ(e->offset, expected);
+		EV_CHECK(e->length > 0);
+		EV_EQ(e->__resv, 0);
+		EV_CHECK(e->node >= 0);
+		expected += e->length;
+		/* Two runs that touch would be one. */
+		if (i)
+			EV_CHECK(extents[i - 1].phys + extents[i - 1].length != e->phys);
+		for (at = 0; at < e->length && e->offset + at < info.segment_size;
+		     at += EV_PAGE * 64)
+			EV_EQ(phys_of(pagemap, p + e->offset + at - EV_BLOCK), e->phys + at);
+	}
+	EV_CHECK(expected >= info.segment_size);
+	munmap(p, sz);
+	close(peer.fd);
+	close(pagemap);
+	return nr;
+}
+
+static uint64_t longest_run(uint32_t nr)
+{
+	uint64_t best = 0;
+	uint32_t i;
+
+	for (i = 0; i < nr; i++)
+		if (extents[i].length > best)
+			best = extents[i].length;
+	return best;
+}
+
+/* Create, verify, print; 0, or the errno that was allowed (-ENOSPC, -ENOMEM). */
+static int try_size(const char *when, uint64_t sz, uint32_t flags)
+{
+	const bool contiguous = flags & EVERING_SEGMENT_F_CONTIGUOUS;
+	struct evering_segment_create arg;
+	int ret = create(sz, flags, &arg);
+
+	if (ret == -ENOSPC) {
+		EV_CHECK(contiguous);
+		EV_CHECK(arg.best_run < sz);
+		EV_CHECK(is_poisoned(&arg.fd, sizeof(arg.fd)));
+		print_message("# %s: %" PRIu64 " MiB contiguous: no, best run %" PRIu64 " MiB\n",
+			      when, sz / MIB, (uint64_t)arg.best_run / MIB);
+		EV_EQ(ev_info().total_bytes, 0);
+		return ret;
+	}
+	if (ret == -ENOMEM) {
+		print_message("# %s: %" PRIu64 " MiB: no memory\n", when, sz / MIB);
+		EV_EQ(ev_info().total_bytes, 0);
+		return ret;
+	}
+	EV_EQ(ret, 0);
+	EV_EQ(expect_true_extents(arg.fd), arg.extents);
+	EV_EQ(longest_run(arg.extents), arg.best_run);
+	if (contiguous) {
+		EV_EQ(arg.extents, 1);
+		EV_CHECK(arg.best_run >= sz);
+	}
+	print_message("# %s: %" PRIu64 " MiB%s: %u extent(s), best run %" PRIu64 " MiB\n", when,
+		      sz / MIB, contiguous ? " contiguous" : "", arg.extents,
+		      (uint64_t)arg.best_run / MIB);
+	close(arg.fd);
+	EV_EQ(ev_info().total_bytes, 0);
+	return 0;
+}
+
+static const uint64_t sizes[] = { 2 * MIB, 8 * MIB, 64 * MIB };
+
+static void contiguous_fresh_sizes(void **state)
+{
+	unsigned int i;
+
+	(void)state;
+	for (i = 0; i < 3; i++) {
+		EV_EQ(try_size("fresh", sizes[i], 0), 0);
+		EV_EQ(try_size("fresh", sizes[i], EVERING_SEGMENT_F_CONTIGUOUS), 0);
+	}
+}
+
+static void contiguous_small_is_one_extent(void **state)
+{
+	(void)state;
+	EV_EQ(try_size("fresh", EV_PAGE, EVERING_SEGMENT_F_CONTIGUOUS), 0);
+	EV_EQ(try_size("fresh", 5 * EV_PAGE, EVERING_SEGMENT_F_CONTIGUOUS), 0);
+	EV_EQ(try_size("fresh", MIB, EVERING_SEGMENT_F_CONTIGUOUS), 0);
+}
+
+static uint64_t meminfo(const char *key)
+{
+	FILE *file = fopen("/proc/meminfo", "re");
+	char line[128];
+	uint64_t kb = 0;
+
+	EV_CHECK(file);
+	while (fgets(line, sizeof(line), file))
+		if (strncmp(line, key, strlen(key)) == 0)
+			kb = strtoull(line + strlen(key), NULL, 10);
+	fclose(file);
+	return kb * 1024;
+}
+
+/* All of the memory in one run is not to be had: the kernel itself is in it. */
+static void contiguous_too_much_says_best_run(void **state)
+{
+	const uint64_t sz = meminfo("MemTotal:") / EV_BLOCK * EV_BLOCK;
+	const int64_t total_max = ev_parameter("total_bytes_max");
+
+	(void)state;
+	EV_CHECK(total_max >= 0);
+	EV_EQ(ev_set_parameter("total_bytes_max", 2 * sz), 0);
+	EV_EQ(try_size("fresh", sz, EVERING_SEGMENT_F_CONTIGUOUS), -ENOSPC);
+	EV_EQ(try_size("fresh", sz / 2 / EV_BLOCK * EV_BLOCK, 0), 0);
+	/* The tries have given everything back. */
+	EV_EQ(try_size("afterwards", 8 * MIB, EVERING_SEGMENT_F_CONTIGUOUS), 0);
+	EV_EQ(ev_set_parameter("total_bytes_max", (uint64_t)total_max), 0);
+}
+
+/* Nearly all free memory taken page by page, then every second page given back. */
+static void contiguous_checkerboard(void **state)
+{
+	const size_t sz = (meminfo("MemAvailable:") - 96 * MIB) / EV_BLOCK * EV_BLOCK;
+	char *p = mmap(NULL, sz, RW, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	size_t at;
+	unsigned int i;
+
+	(void)state;
+	EV_CHECK(p != MAP_FAILED);
+	EV_EQ(madvise(p, sz, MADV_NOHUGEPAGE), 0);
+	for (at = 0; at < sz; at += EV_PAGE)
+		p[at] = 1;
+	for (at = 0; at < sz; at += 2 * EV_PAGE)
+		EV_EQ(madvise(p + at, EV_PAGE, MADV_DONTNEED), 0);
+	print_message("# checkerboard of %zu MiB, %" PRIu64 " MiB free\n", sz >> 20,
+		      meminfo("MemFree:") / MIB);
+	for (i = 0; i < 3; i++) {
+		int ret = try_size("checkerboard", sizes[i], 0);
+
+		EV_CHECK(ret == 0 || ret == -ENOMEM);
+		ret = try_size("checkerboard", sizes[i], EVERING_SEGMENT_F_CONTIGUOUS);
+		EV_CHECK(ret == 0 || ret == -ENOMEM || ret == -ENOSPC);
+	}
+	for (at = EV_PAGE; at < sz; at += 2 * EV_PAGE)
+		EV_EQ(p[at], 1); /* nobody's page was taken */
+	munmap(p, sz);
+	EV_EQ(try_size("afterwards", 8 * MIB, EVERING_SEGMENT_F_CONTIGUOUS), 0);
+}
+
+/* The page cache must give way. */
+static void contiguous_full_page_cache(void **state)
+{
+	const size_t piece = 1 << 20;
+	const char *path = getenv("EVERING_DISK");
+	char *buffer = malloc(piece);
+	int disk = path ? open(path, O_RDONLY | O_CLOEXEC) : -1, i;
+
+	(void)state;
+	if (disk < 0) {
+		free(buffer);
+		print_message("# skip: EVERING_DISK is not set (run with --disk)\n");
+		skip();
+	}
+	/* The fd stays open: the last close of a disk drops its cache. */
+	while (read(disk, buffer, piece) > 0)
+		;
+	print_message("# %" PRIu64 " MiB cached, %" PRIu64 " MiB free\n", meminfo("Cached:") / MIB,
+		      meminfo("MemFree:") / MIB);
+	for (i = 0; i < 3; i++)
+		EV_EQ(try_size("page cache", sizes[i], EVERING_SEGMENT_F_CONTIGUOUS), 0);
+	close(disk);
+	free(buffer);
+}
+
+static void contiguous_growth_listed(void **state)
+{
+	struct ev_shape shape = { .shared_size = 2 * EV_BLOCK, .peers_max = 2 };
+	int seg = ev_create(&shape);
+	uint64_t offset;
+
+	(void)state;
+	expect_true_extents(seg);
+	EV_EQ(ev_grow(seg, 3 * EV_BLOCK, &offset), 0);
+	expect_true_extents(seg);
+	EV_EQ(ev_grow(seg, EV_BLOCK, &offset), 0);
+	expect_true_extents(seg);
+	close(seg);
+}
+
+static void look_without_privilege(struct ev_link *link, void *arg)
+{
+	int seg = *(int *)arg;
+	uint32_t nr, i;
+
+	(void)link;
+	ev_become(1000, 1000);
+	nr = read_extents(seg, 8);
+	EV_EQ(nr, ev_segment_info(seg).extents);
+	for (i = 0; i < nr; i++) {
+		EV_EQ(extents[i].phys, 0);
+		EV_CHECK(extents[i].length > 0);
+	}
+}
+
+static void contiguous_phys_needs_privilege(void **state)
+{
+	struct ev_shape shape = { .shared_size = 4 * EV_BLOCK, .peers_max = 2 };
+	int seg = ev_create(&shape);
+	struct ev_link child;
+	uint32_t nr = read_extents(seg, 8), i;
+
+	(void)state;
+	for (i = 0; i < nr; i++)
+		EV_CHECK(extents[i].phys);
+	ev_child_start(&child, look_without_privilege, &seg);
+	ev_child_join(&child);
+	close(seg);
+}
+
+static void contiguous_list_limits(void **state)
+{
+	struct ev_shape shape = { .shared_size = 4 * EV_BLOCK, .peers_max = 2 };
+	int seg = ev_create(&shape);
+	uint32_t total = read_extents(seg, 8);
+	struct evering_segment_extents arg;
+	uint32_t firsts[] = { total - 1, total, total + 1, 0xffffffff };
+	unsigned int i;
+
+	(void)state;
+	for (i = 0; i < 4; i++) {
+		ev_arg(&arg);
+		arg.first = firsts[i];
+		arg.nr = 2;
+		arg.entries = (uintptr_t)extents;
+		poison(extents, 2 * sizeof(*extents));
+		EV_EQ(ev_ioctl(seg, EVERING_IOC_SEGMENT_EXTENTS, &arg), 0);
+		EV_EQ(arg.nr, i == 0);
+		EV_EQ(arg.total, total);
+		EV_EQ(is_poisoned(extents, sizeof(*extents)), i != 0);
+		EV_CHECK(is_poisoned(extents + 1, sizeof(*extents)));
+	}
+	close(seg);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(contiguous_fresh_sizes),
+		cmocka_unit_test(contiguous_small_is_one_extent),
+		cmocka_unit_test(contiguous_growth_listed),
+		cmocka_unit_test(contiguous_list_limits),
+		cmocka_unit_test(contiguous_phys_needs_privilege),
+		cmocka_unit_test(contiguous_too_much_says_best_run),
+		cmocka_unit_test(contiguous_checkerboard),
+		cmocka_unit_test(contiguous_full_page_cache),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
