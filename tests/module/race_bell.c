@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * race_bell ROUNDS [WAY]: no wake is lost between a ring and a sleep.
+ * race_bell ROUNDS [WAY [SECONDS]]: no wake is lost between a ring and a sleep.
  *
  * Model: two ringers, each with a bell of its own, and one or two waiters on one peer
  * fd. A ringer rings, then waits until a waiter has taken this ring, then rings again;
@@ -9,7 +9,8 @@
  * a bit taken together with another's, or dropped by its taker, is noticed as well.
  *
  * Every way to wait is run for ROUNDS rings of each ringer (or only WAY). A stopped
- * ringer is reported after STUCK_MS with the way, the round and what is pending.
+ * ringer is reported after a minute (or SECONDS) with the way, the round and what is
+ * pending.
  */
 
 #include <poll.h>
@@ -23,9 +24,10 @@
 #include "watch.h"
 
 #define RINGERS 2
-#define STUCK_MS EV_HANG_MS
 #define BITS ((1ULL << RINGERS) - 1)
 #define STOP (1ULL << RINGERS)
+
+static uint64_t stuck_ms = EV_HANG_MS;
 
 struct race {
 	const struct way *way;
@@ -287,7 +289,7 @@ static void *run_waiter(void *arg)
 	return NULL;
 }
 
-/* False when it has not been taken for STUCK_MS. */
+/* False when it has not been taken for stuck_ms. */
 static bool await_taken(struct ringer *r)
 {
 	uint64_t from = 0;
@@ -303,7 +305,7 @@ static bool await_taken(struct ringer *r)
 			continue;
 		if (!from)
 			from = now_ms();
-		else if (now_ms() - from > STUCK_MS)
+		else if (now_ms() - from > stuck_ms)
 			return false;
 	}
 }
@@ -329,11 +331,12 @@ static void explain(const struct race *race, const struct ringer *r)
 	struct evering_peer_entry e = peer_entry(race->seg, race->to.slot);
 	struct evering_bells pending = take_bells(race->to.fd);
 
-	printf("# way %s: ring %llu of bell %d was not taken in %d s (taken so far: %llu); "
+	printf("# way %s: ring %llu of bell %d was not taken in %llu s (taken so far: %llu); "
 	       "pending now %#llx, rung %llu, of these suppressed %llu\n",
-	       race->way->name, (unsigned long long)r->at, r->bit, STUCK_MS / 1000,
-	       (unsigned long long)race->taken[r->bit], (unsigned long long)pending.bits,
-	       (unsigned long long)e.rung, (unsigned long long)e.suppressed);
+	       race->way->name, (unsigned long long)r->at, r->bit,
+	       (unsigned long long)stuck_ms / 1000, (unsigned long long)race->taken[r->bit],
+	       (unsigned long long)pending.bits, (unsigned long long)e.rung,
+	       (unsigned long long)e.suppressed);
 	if (race->taken[r->bit] > r->at)
 		printf("# the bell was taken twice\n");
 	else if (pending.bits & 1ULL << r->bit)
@@ -421,15 +424,17 @@ int main(int argc, char **argv)
 	const char *only = argc > 2 ? argv[2] : NULL;
 	unsigned int i, failed = 0, nr = 0;
 
-	if (rounds == 0) {
-		fprintf(stderr, "usage: race_bell ROUNDS [WAY]\n");
+	if (argc > 3)
+		stuck_ms = strtoull(argv[3], NULL, 0) * 1000;
+	if (rounds == 0 || stuck_ms == 0) {
+		fprintf(stderr, "usage: race_bell ROUNDS [WAY [SECONDS]]\n");
 		return 2;
 	}
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	for (i = 0; i < WAYS; i++) {
 		int good;
 
-		if (only && strcmp(only, ways[i].name))
+		if (only && strcmp(only, "all") && strcmp(only, ways[i].name))
 			continue;
 		good = run_way(&ways[i], rounds);
 		printf("%s %u - race_bell_%s%s\n", good ? "ok" : "not ok", ++nr, ways[i].name,

@@ -469,30 +469,34 @@ static void death_of_observer_frees_the_slot_at_once(void **state)
 	victim_bury(&v);
 }
 
-/* Nobody is left who could reap. */
-static void death_of_the_last_peer_frees_every_slot(void **state)
+/* The next writer inherits the duty: it may even take the place of a dead peer. */
+static void death_of_the_last_peer_leaves_slots_to_the_next(void **state)
 {
-	struct role role = { .seg = ev_create_plain() };
-	struct evering_peer_entry entry;
+	struct ev_shape shape = { .peer_size = EV_PAGE, .peers_max = 2 };
+	struct role role = { .seg = ev_create(&shape) };
+	struct ev_peer next, observer;
 	struct victim v[2];
-	struct ev_peer next;
 	int i;
 
 	(void)state;
 	for (i = 0; i < 2; i++)
 		victim_start(&v[i], &role);
-	victim_kill(&v[0]);
-	entry = peer_entry(role.seg, v[0].peer.slot);
-	EV_EQ(entry.state, EVERING_PEER_DEAD);
-	EV_EQ(entry.exit_status, SIGKILL);
-	victim_kill(&v[1]);
 	for (i = 0; i < 2; i++) {
+		victim_kill(&v[i]);
 		victim_bury(&v[i]);
-		EV_EQ(peer_entry(role.seg, v[i].peer.slot).state, EVERING_PEER_FREE);
-		EV_EQ(ev_try_attach(role.seg, 0, v[i].peer.slot, &next), 0);
-		EV_EQ(next.incarnation, v[i].peer.incarnation + 1);
+		EV_EQ(peer_entry(role.seg, v[i].peer.slot).state, EVERING_PEER_DEAD);
+		EV_EQ(peer_entry(role.seg, v[i].peer.slot).exit_status, SIGKILL);
 	}
-	EV_EQ(ev_segment_info(role.seg).peers, 2);
+	EV_EQ(ev_try_attach(role.seg, EVERING_ATTACH_F_OBSERVER, EVERING_SLOT_ANY, &observer),
+	      -EUSERS);
+	EV_EQ(ev_try_attach(role.seg, 0, EVERING_SLOT_ANY, &next), 0);
+	EV_EQ(next.slot, 0);
+	EV_EQ(next.incarnation, v[0].peer.incarnation + 1);
+	EV_EQ(ev_try_attach(role.seg, 0, EVERING_SLOT_ANY, &observer), -EUSERS);
+	EV_EQ(ev_reaped(next.fd, v[0].peer.slot, v[0].peer.incarnation), -ESTALE);
+	EV_EQ(ev_reaped(next.fd, v[1].peer.slot, v[1].peer.incarnation), 0);
+	EV_EQ(ev_segment_info(role.seg).peers, 1);
+	close(next.fd);
 	close(role.seg);
 }
 
@@ -569,7 +573,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(death_not_of_vfork_child, start, stop),
 		cmocka_unit_test_setup_teardown(death_of_observer_frees_the_slot_at_once, start,
 						stop),
-		cmocka_unit_test(death_of_the_last_peer_frees_every_slot),
+		cmocka_unit_test(death_of_the_last_peer_leaves_slots_to_the_next),
 		cmocka_unit_test(death_of_creator_leaves_the_segment_whole),
 	};
 
