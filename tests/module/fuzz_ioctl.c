@@ -377,11 +377,11 @@ static void do_anything(struct worker *w)
 	for (i = 0; i < 1 + below(w, 8); i++)
 		arg[below(w, (uint32_t)command->sz / 8)] = one_in(w, 2) ? next(w) : below(w, 4);
 	memcpy(arg, &(uint32_t){ (uint32_t)command->sz + 4 * one_in(w, 8) }, 4);
+	/* No endless sleep, and no segment that grows without end. */
 	if (command->cmd == EVERING_IOC_BELL_WAIT)
-		((struct evering_bell_wait *)arg)->deadline_ns = 1;
-	/* Bytes of a segment that is not meant to grow without end. */
+		arg[offsetof(struct evering_bell_wait, deadline_ns) / 8] = 1;
 	if (command->cmd == EVERING_IOC_SEGMENT_GROW)
-		((struct evering_segment_grow *)arg)->bytes %= 2 * EV_BLOCK;
+		arg[offsetof(struct evering_segment_grow, bytes) / 8] %= 2 * EV_BLOCK;
 	ev_ioctl(any_fd(w), command->cmd, one_in(w, 32) ? (void *)16 : arg);
 }
 
