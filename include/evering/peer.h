@@ -115,7 +115,7 @@ EVR_API bool evr_peer_is_writable(const struct evr_peer *peer, uint64_t off, uin
  * evr_peer_check().
  */
 EVR_API uint32_t evr_peer_state(struct evr_peer *peer, struct evr_peer_id id);
-/* evr_peer_is_live() - LIVE or RESERVED for exactly this incarnation? */
+/* evr_peer_is_live() - is exactly this incarnation LIVE? */
 EVR_API bool evr_peer_is_live(struct evr_peer *peer, struct evr_peer_id id);
 
 /*

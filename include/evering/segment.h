@@ -47,7 +47,7 @@ struct evr_uri {
 /*
  * evr_uri_parse() - "device:NAME", "local:NAME", or "NAME" for the backend that a
  * plain name picks here. A name has 1 to 63 of the characters A-Z a-z 0-9 . _ -
- * and does not start with a dot.
+ * and starts with neither dot nor dash.
  * Return: 0; -EINVAL with a detail.
  */
 EVR_API int evr_uri_parse(const char *uri, struct evr_uri *out);
@@ -72,10 +72,14 @@ enum {
 	EVR_INVITE_RESERVE = 1, /* hold a slot for whoever attaches with the fd */
 };
 
-/* Zeros are the defaults: 64 MiB shared, 64 KiB for each of 16 peers, mode 0600. */
+/*
+ * Zeros are the defaults: 64 MiB shared and no regions of the peers' own, or none
+ * shared and 2 MiB for each peer when ISOLATED; 16 peers, mode 0600. Sizes are
+ * rounded up to the page size.
+ */
 struct evr_segment_options {
 	size_t struct_sz; /* sizeof(struct evr_segment_options) */
-	uint64_t shared_sz; /* bytes; 0 = default (none when ISOLATED) */
+	uint64_t shared_sz; /* bytes; 0 = default; must be 0 when ISOLATED */
 	uint64_t peer_sz; /* bytes of each peer's own region; 0 = default */
 	uint32_t peers_max; /* 1..EVR_PEERS_MAX; 0 = default */
 	uint32_t flags; /* EVR_SEGMENT_* */
@@ -188,7 +192,8 @@ EVR_API int evr_segment_extents(const struct evr_segment *segment, struct evr_ex
  * it at once: evr_peer_at() maps what is new.
  * @bytes: rounded up to 2 MiB.
  * @off: out, where the new range starts.
- * Return: 0; -EACCES; -EINVAL; -ENOMEM, -ENOSPC, -EDQUOT.
+ * Return: 0; -EACCES; -EINVAL; -EOPNOTSUPP the segment is isolated; -ENOMEM,
+ * -ENOSPC, -EDQUOT.
  */
 EVR_API int evr_segment_grow(struct evr_segment *segment, uint64_t bytes, uint64_t *off);
 
