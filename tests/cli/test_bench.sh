@@ -1,0 +1,62 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# bench and demo: they run to their end, tell of every rival, and their JSON is JSON. No figure is judged.
+. "$(dirname "$0")/tap.sh"
+
+cpus=$(nproc 2>/dev/null || echo 2)
+
+for bench in ringtrip spsc wake; do
+	it "bench_${bench}_tells_of_every_rival"
+	run bench --backend "$EVERING_BACKEND" --count 50 --repeats 2 $bench
+	ends_with 0
+	out_has "^$bench: "
+	out_has "$EVERING_BACKEND backend, 2 repeats in turns"
+	out_has '^sleeping$'
+	out_has '^  evering'
+	[ $bench = wake ] && out_has '^  (futex|eventfd\+poll) ' && out_has '^death: ' && out_has '^  pidfd\+poll '
+	[ $bench = wake ] || out_has '^  UNIX socket '
+	[ $bench != wake ] && [ "$cpus" -gt 1 ] && out_has '^spinning$'
+	err_is_empty
+done
+
+it bench_bytes_takes_a_size
+run bench --backend "$EVERING_BACKEND" --count 20 --repeats 1 --size 4K bytes
+ends_with 0
+out_has '^  pipe +4 KiB'
+out_lacks '1 MiB'
+
+it bench_json_has_every_repeat
+run bench --backend "$EVERING_BACKEND" --count 20 --repeats 3 --json ringtrip
+ends_with 0
+json "$OUT"
+json_is "$OUT" '.[0].bench' ringtrip
+json_is "$OUT" '.[0].results | map(select(.rival == "pipe")) | .[0].per_second | length' 3
+json_is "$OUT" '.[0].results | map(.p50_ns > 0 and .p999_ns >= .p50_ns) | all' true
+
+it bench_on_one_cpu_leaves_out_what_spins
+if command -v taskset >/dev/null 2>&1; then
+	taskset -c 0 timeout "$SECONDS_MAX" "$EVERING_TOOL" bench --backend "$EVERING_BACKEND" --count 20 --repeats 1 \
+		ringtrip >"$OUT" 2>"$ERR"
+	status=$?
+	ends_with 0
+	out_lacks '^spinning$'
+	out_has 'One CPU'
+fi
+
+it demo_runs_to_its_end
+run demo --backend "$EVERING_BACKEND" --seconds 0.5
+ends_with 0
+out_has "^  backend +$EVERING_BACKEND"
+out_has '^  deaths '
+out_has '^  pipe +sleeps'
+out_has '^ +1 MiB '
+out_has 'the consumer was told: '
+out_has 'in order, none lost, none twice'
+out_has '1 peer, 1 role of rings, 1 unpublished object'
+out_lacks "$(printf '\033')"
+err_is_empty
+
+it demo_fits_into_80_columns
+is "$(awk 'length > 80' "$OUT" | grep -v '^  machine' | wc -l | tr -d ' ')" 0 "lines that are too long"
+
+finish

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+/* What is measured, and against what. */
+#ifndef EVERING_BENCH_H
+#define EVERING_BENCH_H
+
+#include "stage.h"
+
+#define BENCH_RIVALS_MAX 8
+#define BENCH_SIZES_MAX 12
+
+enum bench_unit {
+	BENCH_ROUND_TRIPS, /* each operation is stamped */
+	BENCH_MESSAGES,
+	BENCH_BYTES,
+};
+
+struct bench {
+	const char *name;
+	const char *summary;
+	enum bench_unit unit;
+	uint64_t sizes[BENCH_SIZES_MAX]; /* bytes of a message unless asked otherwise; ended by 0 */
+	uint64_t batch;
+	const struct rival *rivals[BENCH_RIVALS_MAX]; /* ended by NULL */
+	/* The ratios that are told: the first over the second, both of one manner. */
+	struct {
+		const struct rival *ours, *theirs;
+	} ratios[BENCH_RIVALS_MAX];
+};
+
+extern const struct bench ringtrip_bench;
+extern const struct bench spsc_bench;
+extern const struct bench bytes_bench;
+extern const struct bench wake_bench;
+extern const struct bench death_bench;
+
+/* Rivals that the demo shows too. */
+extern const struct rival ringtrip_spinning, ringtrip_adaptive, ringtrip_sleeping, ringtrip_line;
+extern const struct rival ringtrip_pipe, ringtrip_socket;
+extern const struct rival bytes_sleeping, bytes_adaptive, bytes_spinning, bytes_pipe, bytes_socket;
+
+#endif

@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: MIT
+/* Both sides sleep and wake each other; and how soon a death is known. */
+#include <errno.h>
+#include <linux/futex.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "bench.h"
+#include "machine.h"
+
+#define BELL 1ULL
+
+/* One trip of the near side and its answer; the far side's turn is the mirror of it. */
+struct pulse {
+	void (*wake)(struct stage *stage, uint64_t turn);
+	void (*sleep)(struct stage *stage, uint64_t turn);
+};
+
+static void ping(struct stage *stage, const struct pulse *pulse, uint64_t first, uint64_t count)
+{
+	uint64_t before = machine_ticks();
+
+	for (uint64_t turn = first; turn < first + count; turn++) {
+		uint64_t now;
+
+		pulse->wake(stage, turn);
+		pulse->sleep(stage, turn);
+		now = machine_ticks();
+		histogram_add(&stage->shared->ticks, now - before);
+		before = now;
+	}
+}
+
+static void pong(struct stage *stage, const struct pulse *pulse, uint64_t first, uint64_t count)
+{
+	for (uint64_t turn = first; turn < first + count; turn++) {
+		pulse->sleep(stage, turn);
+		pulse->wake(stage, turn);
+	}
+}
+
+static void run_pulse(struct stage *stage, const struct pulse *pulse)
+{
+	stage_meet(stage);
+	if (stage->side == STAGE_NEAR) {
+		ping(stage, pulse, 0, stage->warmup);
+		histogram_clear(&stage->shared->ticks);
+		stage_begin(stage);
+		ping(stage, pulse, stage->warmup, stage->count);
+	} else {
+		pong(stage, pulse, 0, stage->warmup);
+		stage_begin(stage);
+		pong(stage, pulse, stage->warmup, stage->count);
+	}
+	stage_end(stage);
+	stage_meet(stage);
+}
+
+static void bell_wake(struct stage *stage, uint64_t turn)
+{
+	int err = evr_bell_ring(stage->peer, stage->shared->ids[!stage->side], BELL);
+
+	(void)turn;
+	if (err)
+		stage_fail(stage, "ring", err);
+}
+
+static void bell_sleep(struct stage *stage, uint64_t turn)
+{
+	int err = evr_bell_wait(stage->peer, BELL, EVR_NO_DEADLINE, NULL);
+
+	(void)turn;
+	if (err)
+		stage_fail(stage, "wait", err);
+}
+
+static void bell_side(struct stage *stage)
+{
+	static const struct pulse pulse = { bell_wake, bell_sleep };
+
+	stage_attach(stage);
+	run_pulse(stage, &pulse);
+	stage_detach(stage);
+}
+
+static long futex(struct evr_a32 *word, int operation, uint32_t value)
+{
+	return syscall(SYS_futex, &word->v, operation, value, NULL, NULL, 0);
+}
+
+/* Word 0 wakes the near side, word 32 (another line) the far one; each counts its turns. */
+static struct evr_a32 *futex_word(const struct stage *stage, enum stage_side side)
+{
+	return (struct evr_a32 *)stage->page + (side == STAGE_NEAR ? 0 : 32);
+}
+
+static void futex_wake(struct stage *stage, uint64_t turn)
+{
+	struct evr_a32 *word = futex_word(stage, !stage->side);
+
+	evr_a32_store_release(word, (uint32_t)turn + 1);
+	futex(word, FUTEX_WAKE, 1);
+}
+
+static void futex_sleep(struct stage *stage, uint64_t turn)
+{
+	struct evr_a32 *word = futex_word(stage, stage->side);
+
+	while (evr_a32_load_acquire(word) != (uint32_t)turn + 1)
+		futex(word, FUTEX_WAIT, (uint32_t)turn);
+}
+
+static void futex_side(struct stage *stage)
+{
+	static const struct pulse pulse = { futex_wake, futex_sleep };
+
+	run_pulse(stage, &pulse);
+}
+
+static void eventfd_wake(struct stage *stage, uint64_t turn)
+{
+	uint64_t one = 1;
+
+	(void)turn;
+	stage_write_all(stage, &one, sizeof(one));
+}
+
+static void eventfd_sleep(struct stage *stage, uint64_t turn)
+{
+	struct pollfd polled = { .fd = stage_read_fd(stage), .events = POLLIN };
+	uint64_t got;
+
+	(void)turn;
+	poll(&polled, 1, -1);
+	stage_read_all(stage, &got, sizeof(got));
+}
+
+static void eventfd_side(struct stage *stage)
+{
+	static const struct pulse pulse = { eventfd_wake, eventfd_sleep };
+
+	run_pulse(stage, &pulse);
+}
+
+static const struct rival bells = { "evering bells", RIVAL_SLEEPS, stage_prepare_segment, bell_side,
+				    bell_side };
+static const struct rival futexes = { "futex", RIVAL_SLEEPS, stage_prepare_page, futex_side,
+				      futex_side };
+static const struct rival eventfds = { "eventfd+poll", RIVAL_SLEEPS, stage_prepare_eventfds,
+				       eventfd_side, eventfd_side };
+
+const struct bench wake_bench = {
+	.name = "wake",
+	.summary = "round trips between two that sleep, and from a death to its notice",
+	.unit = BENCH_ROUND_TRIPS,
+	.sizes = { 8 },
+	.batch = 1,
+	.rivals = { &bells, &futexes, &eventfds },
+	.ratios = { { &bells, &futexes }, { &bells, &eventfds } },
+};
+
+/* A child that does what @live says, tells that it is ready, and waits to be killed. */
+static pid_t start_victim(struct stage *stage, void (*live)(struct stage *stage))
+{
+	int ready[2];
+	pid_t victim;
+	char byte;
+
+	if (pipe(ready))
+		stage_fail(stage, "pipe", -errno);
+	victim = fork();
+	if (victim < 0)
+		stage_fail(stage, "fork", -errno);
+	if (!victim) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		stage->side = STAGE_FAR;
+		live(stage);
+		while (write(ready[1], "", 1) < 0 && errno == EINTR)
+			;
+		for (;;)
+			pause();
+	}
+	close(ready[1]);
+	if (read(ready[0], &byte, 1) != 1)
+		stage_fail(stage, "victim", -EPIPE);
+	close(ready[0]);
+	return victim;
+}
+
+/* How long it took to know that @victim is dead, in ticks. */
+static void time_death(struct stage *stage, pid_t victim,
+		       void (*notice)(struct stage *stage, pid_t victim))
+{
+	uint64_t before = machine_ticks();
+
+	kill(victim, SIGKILL);
+	notice(stage, victim);
+	histogram_add(&stage->shared->ticks, machine_ticks() - before);
+	waitpid(victim, NULL, 0);
+}
+
+static void run_deaths(struct stage *stage, void (*live)(struct stage *stage),
+		       void (*notice)(struct stage *stage, pid_t victim))
+{
+	stage_begin(stage);
+	for (uint64_t i = 0; i < stage->count; i++)
+		time_death(stage, start_victim(stage, live), notice);
+	stage_end(stage);
+}
+
+static void attach_victim(struct stage *stage)
+{
+	stage_attach(stage);
+}
+
+static void notice_by_bell(struct stage *stage, pid_t victim)
+{
+	(void)victim;
+	while (evr_peer_is_live(stage->peer, stage->shared->ids[STAGE_FAR])) {
+		int err = evr_bell_wait(stage->peer, 1ULL << EVR_BELL_PEER_EVENT, EVR_NO_DEADLINE,
+					NULL);
+
+		if (err && err != -EINTR)
+			stage_fail(stage, "wait", err);
+	}
+	evr_reap_dead(stage->peer, NULL);
+}
+
+static void peer_near(struct stage *stage)
+{
+	stage_attach(stage);
+	run_deaths(stage, attach_victim, notice_by_bell);
+	stage_detach(stage);
+}
+
+static void live_quietly(struct stage *stage)
+{
+	(void)stage;
+}
+
+static void notice_by_pidfd(struct stage *stage, pid_t victim)
+{
+	struct pollfd polled = { .fd = (int)syscall(SYS_pidfd_open, victim, 0), .events = POLLIN };
+
+	if (polled.fd < 0)
+		stage_fail(stage, "pidfd_open", -errno);
+	poll(&polled, 1, -1);
+	close(polled.fd);
+}
+
+static void pidfd_near(struct stage *stage)
+{
+	run_deaths(stage, live_quietly, notice_by_pidfd);
+}
+
+static void far_meets(struct stage *stage)
+{
+	stage_begin(stage);
+	stage_end(stage);
+}
+
+static const struct rival peer_deaths = { "evering peer", RIVAL_SLEEPS, stage_prepare_segment,
+					  peer_near, far_meets };
+static const struct rival pidfd_deaths = { "pidfd+poll", RIVAL_SLEEPS, stage_prepare_nothing,
+					   pidfd_near, far_meets };
+
+const struct bench death_bench = {
+	.name = "death",
+	.summary = "from SIGKILL to the notice of it",
+	.unit = BENCH_ROUND_TRIPS,
+	.sizes = { 8 },
+	.batch = 1,
+	.rivals = { &peer_deaths, &pidfd_deaths },
+	.ratios = { { &peer_deaths, &pidfd_deaths } },
+};

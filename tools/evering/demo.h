@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT */
+/* The parts of the demo. */
+#ifndef EVERING_DEMO_H
+#define EVERING_DEMO_H
+
+#include <evering/evering.h>
+
+/*
+ * A producer is killed in the middle of its work, and its consumer goes on: when
+ * it knew, what had been sent and what came, what was settled. Returns EXIT_*.
+ */
+int demo_death(enum evr_backend backend);
+
+#endif

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+/* What messages are made of in a measurement: written whole, read whole. */
+#ifndef EVERING_PAYLOAD_H
+#define EVERING_PAYLOAD_H
+
+#include <stdint.h>
+#include <string.h>
+
+static inline void payload_write(void *data, uint64_t size, uint64_t seed)
+{
+	memset(data, (int)(seed & 0xff), size);
+	if (size >= sizeof(seed))
+		memcpy(data, &seed, sizeof(seed));
+}
+
+/* A sum over all bytes, eight at a time. */
+static inline uint64_t payload_read(const void *data, uint64_t size)
+{
+	const uint8_t *at = data;
+	uint64_t sums[4] = { 0, 0, 0, 0 };
+	uint64_t words[4];
+
+	for (; size >= sizeof(words); at += sizeof(words), size -= sizeof(words)) {
+		memcpy(words, at, sizeof(words));
+		for (int i = 0; i < 4; i++)
+			sums[i] += words[i];
+	}
+	for (; size; at++, size--)
+		sums[0] += *at;
+	return sums[0] + sums[1] + sums[2] + sums[3];
+}
+
+#endif
