@@ -15,7 +15,7 @@
 #include <evering/error.h>
 #include <evering/uapi.h>
 
-#include "backend.h"
+#include "device.h"
 #include "internal.h"
 
 EVR_STATIC_ASSERT(EVR_NAME_SIZE == EVERING_NAME_SIZE, "one limit");
@@ -36,20 +36,14 @@ EVR_STATIC_ASSERT(EVR_BELL_PEER_EVENT == EVERING_BELL_PEER_EVENT, "passed on as 
 EVR_STATIC_ASSERT(EVR_BELLS_USER == EVERING_BELLS_USER, "passed on as it is");
 EVR_STATIC_ASSERT(sizeof(struct evr_bells) == sizeof(struct evering_bells), "copied as it is");
 
-static int call(int fd, unsigned long cmd, void *arg)
+int device_call(int fd, unsigned long cmd, void *arg)
 {
 	int result = ioctl(fd, cmd, arg);
 
 	return result < 0 ? -errno : result;
 }
 
-/* What to do about an errno of a call, where more can be said than its name. */
-struct advice {
-	int err;
-	const char *text;
-};
-
-static int explain(int err, const char *what, const struct advice *advice, size_t nr)
+int device_explain(int err, const char *what, const struct device_advice *advice, size_t nr)
 {
 	size_t i;
 
@@ -64,13 +58,11 @@ static int explain(int err, const char *what, const struct advice *advice, size_
 	return evr_fail(err, "%s: %s", what, evr_strerror(err));
 }
 
-#define EXPLAIN(err, what, advice) explain(err, what, advice, sizeof(advice) / sizeof((advice)[0]))
-
 /* --- the control fd --- */
 
 static int open_control(void)
 {
-	static const struct advice advice[] = {
+	static const struct device_advice advice[] = {
 		{ ENODEV, "there is no device: load the module (modprobe evering), "
 			  "or use the local backend (local:NAME)" },
 		{ EACCES, "no permission: become a member of the device's group (evering), "
@@ -83,7 +75,7 @@ static int open_control(void)
 	err = -errno;
 	if (err == -ENOENT || err == -ENXIO)
 		err = -ENODEV;
-	return EXPLAIN(err, EVERING_DEVICE, advice);
+	return DEVICE_EXPLAIN(err, EVERING_DEVICE, advice);
 }
 
 static bool available(void)
@@ -104,14 +96,14 @@ static int open_checked(void)
 
 	if (fd < 0)
 		return fd;
-	err = call(fd, EVERING_IOC_INFO, &info);
+	err = device_call(fd, EVERING_IOC_INFO, &info);
 	if (!err && info.abi_version != EVERING_ABI_VERSION)
 		err = evr_fail(-EPROTO,
 			       EVERING_DEVICE ": the module has kernel interface %u, this library "
 					      "has %u; install both of the same version",
 			       info.abi_version, EVERING_ABI_VERSION);
 	else if (err)
-		err = explain(err, EVERING_DEVICE, NULL, 0);
+		err = device_explain(err, EVERING_DEVICE, NULL, 0);
 	if (!err)
 		return fd;
 	close(fd);
@@ -125,10 +117,10 @@ static int system_info(struct evr_system_info *out)
 
 	if (fd < 0)
 		return fd;
-	err = call(fd, EVERING_IOC_INFO, &info);
+	err = device_call(fd, EVERING_IOC_INFO, &info);
 	close(fd);
 	if (err)
-		return explain(err, EVERING_DEVICE, NULL, 0);
+		return device_explain(err, EVERING_DEVICE, NULL, 0);
 	out->abi_version = info.abi_version;
 	out->features = info.features;
 	out->segment_bytes_max = info.segment_bytes_max;
@@ -179,9 +171,9 @@ static int list_on(int fd, int (*each)(const struct evr_segment_info *info, void
 
 	do {
 		list.nr = 16;
-		err = call(fd, EVERING_IOC_SEGMENT_LIST, &list);
+		err = device_call(fd, EVERING_IOC_SEGMENT_LIST, &list);
 		if (err)
-			return explain(err, "list of segments", NULL, 0);
+			return device_explain(err, "list of segments", NULL, 0);
 		for (i = 0; i < list.nr; i++) {
 			copy_listed(&entries[i], &info);
 			err = each(&info, arg);
@@ -208,7 +200,7 @@ static int list(int (*each)(const struct evr_segment_info *info, void *arg), voi
 /* A segment fd with these rights (0 = what is allowed; out: what was given). */
 static int open_name(const char *name, uint32_t *rights)
 {
-	static const struct advice advice[] = {
+	static const struct device_advice advice[] = {
 		{ ENOENT, "there is no such segment; 'evering ls' shows what is there" },
 		{ EACCES, "its mode and owner do not let this user do that" },
 	};
@@ -218,10 +210,10 @@ static int open_name(const char *name, uint32_t *rights)
 	if (fd < 0)
 		return fd;
 	strcpy(open.name, name);
-	err = call(fd, EVERING_IOC_SEGMENT_OPEN, &open);
+	err = device_call(fd, EVERING_IOC_SEGMENT_OPEN, &open);
 	close(fd);
 	if (err)
-		return EXPLAIN(err, name, advice);
+		return DEVICE_EXPLAIN(err, name, advice);
 	*rights = open.rights;
 	return open.fd;
 }
@@ -231,7 +223,7 @@ static int read_info(struct evr_segment *segment)
 {
 	struct evering_segment_info info = { .size = sizeof(info) };
 	struct evr_layout *layout = &segment->layout;
-	int err = call(segment->fd, EVERING_IOC_SEGMENT_INFO, &info);
+	int err = device_call(segment->fd, EVERING_IOC_SEGMENT_INFO, &info);
 
 	if (err)
 		return err;
@@ -253,7 +245,7 @@ static int read_info(struct evr_segment *segment)
 
 static int explain_create(int err, const struct evering_segment_create *create)
 {
-	static const struct advice advice[] = {
+	static const struct device_advice advice[] = {
 		{ EDQUOT, "over the quota of this user (RLIMIT_MEMLOCK by default, see "
 			  "'evering doctor'); raise it, make it smaller, or remove segments" },
 		{ EFBIG, "larger than the module allows for one segment (parameter "
@@ -269,12 +261,12 @@ static int explain_create(int err, const struct evering_segment_create *create)
 				"create: the longest contiguous run that could be had is %" PRIu64
 				" bytes; take that, leave CONTIGUOUS out, or try after a reboot",
 				(uint64_t)create->best_run);
-	return EXPLAIN(err, "create", advice);
+	return DEVICE_EXPLAIN(err, "create", advice);
 }
 
 static int publish(const struct evr_segment *segment, const struct evr_segment_options *options)
 {
-	static const struct advice advice[] = {
+	static const struct device_advice advice[] = {
 		{ EEXIST, "the name is taken; use another one or remove it ('evering rm')" },
 		{ EPERM, "only a privileged user can give a segment to another user or group" },
 		{ EINVAL, "the module refuses the name, the mode or the owner" },
@@ -290,8 +282,8 @@ static int publish(const struct evr_segment *segment, const struct evr_segment_o
 	if (options->flags & EVR_SEGMENT_KEEP)
 		arg.flags |= EVERING_PUBLISH_F_KEEP;
 	strcpy(arg.name, segment->name);
-	err = call(segment->fd, EVERING_IOC_SEGMENT_PUBLISH, &arg);
-	return err ? EXPLAIN(err, segment->name, advice) : 0;
+	err = device_call(segment->fd, EVERING_IOC_SEGMENT_PUBLISH, &arg);
+	return err ? DEVICE_EXPLAIN(err, segment->name, advice) : 0;
 }
 
 static int segment_create(struct evr_segment *segment, const struct evr_segment_options *options)
@@ -308,14 +300,14 @@ static int segment_create(struct evr_segment *segment, const struct evr_segment_
 
 	if (fd < 0)
 		return fd;
-	err = call(fd, EVERING_IOC_SEGMENT_CREATE, &create);
+	err = device_call(fd, EVERING_IOC_SEGMENT_CREATE, &create);
 	close(fd);
 	if (err)
 		return explain_create(err, &create);
 	segment->fd = create.fd;
 	err = read_info(segment);
 	if (err)
-		return explain(err, "segment", NULL, 0);
+		return device_explain(err, "segment", NULL, 0);
 	return segment->name[0] ? publish(segment, options) : 0;
 }
 
@@ -328,7 +320,7 @@ static int segment_open(struct evr_segment *segment)
 	if (segment->fd < 0)
 		return segment->fd;
 	err = read_info(segment);
-	return err ? explain(err, segment->name, NULL, 0) : 0;
+	return err ? device_explain(err, segment->name, NULL, 0) : 0;
 }
 
 /* A peer fd answers SEGMENT_INFO too, but knows nothing of names. */
@@ -336,7 +328,7 @@ static bool is_peer_fd(int fd)
 {
 	struct evering_segment_unpublish nothing = { .size = sizeof(nothing), .flags = ~0U };
 
-	return call(fd, EVERING_IOC_SEGMENT_UNPUBLISH, &nothing) == -ENOTTY;
+	return device_call(fd, EVERING_IOC_SEGMENT_UNPUBLISH, &nothing) == -ENOTTY;
 }
 
 static int segment_adopt(struct evr_segment *segment)
@@ -349,7 +341,7 @@ static int segment_adopt(struct evr_segment *segment)
 	if (err == -ENOTTY || err == -EINVAL || err == -ENOSYS)
 		return -ENOTTY;
 	if (err)
-		return explain(err, "segment fd", NULL, 0);
+		return device_explain(err, "segment fd", NULL, 0);
 	if (is_peer_fd(segment->fd))
 		return evr_fail(-EINVAL, "fd %d is a peer's, not a segment's", segment->fd);
 	return 0;
@@ -364,10 +356,10 @@ static void segment_close(struct evr_segment *segment)
 static int segment_info(const struct evr_segment *segment, struct evr_segment_info *out)
 {
 	struct evering_segment_info info = { .size = sizeof(info) };
-	int err = call(segment->fd, EVERING_IOC_SEGMENT_INFO, &info);
+	int err = device_call(segment->fd, EVERING_IOC_SEGMENT_INFO, &info);
 
 	if (err)
-		return explain(err, "segment", NULL, 0);
+		return device_explain(err, "segment", NULL, 0);
 	out->backend = EVR_BACKEND_DEVICE;
 	out->flags = info.flags;
 	out->segment_id = info.segment_id;
@@ -407,9 +399,9 @@ static int segment_extents(const struct evr_segment *segment, struct evr_extent 
 
 	do {
 		arg.nr = nr - arg.first < 32 ? nr - arg.first : 32;
-		err = call(segment->fd, EVERING_IOC_SEGMENT_EXTENTS, &arg);
+		err = device_call(segment->fd, EVERING_IOC_SEGMENT_EXTENTS, &arg);
 		if (err)
-			return explain(err, "extents", NULL, 0);
+			return device_explain(err, "extents", NULL, 0);
 		for (i = 0; i < arg.nr; i++)
 			out[arg.first + i] = (struct evr_extent){
 				.off = entries[i].offset,
@@ -422,49 +414,9 @@ static int segment_extents(const struct evr_segment *segment, struct evr_extent 
 	return (int)arg.total;
 }
 
-static void copy_peer(const struct evering_peer_entry *entry, struct evr_peer_info *info)
-{
-	*info = (struct evr_peer_info){
-		.id = { .slot = entry->slot, .incarnation = entry->incarnation },
-		.state = entry->state,
-		.rights = entry->rights,
-		.exit_reason = entry->exit_reason,
-		.exit_status = entry->exit_status,
-		.pid = entry->pid,
-		.uid = entry->uid,
-		.cookie = entry->cookie,
-		.rung = entry->rung,
-		.suppressed = entry->suppressed,
-		.attached_ns = entry->attached_ns,
-	};
-}
-
-static int segment_peers(const struct evr_segment *segment, struct evr_peer_info *infos,
-			 uint32_t nr)
-{
-	struct evering_peer_entry entries[32];
-	struct evering_peer_list arg = {
-		.size = sizeof(arg),
-		.entries = (uintptr_t)entries,
-	};
-	uint32_t i, total = 0;
-	int err;
-
-	do {
-		arg.nr = 32;
-		err = call(segment->fd, EVERING_IOC_PEER_LIST, &arg);
-		if (err)
-			return explain(err, "peers", NULL, 0);
-		for (i = 0; i < arg.nr; i++, total++)
-			if (total < nr)
-				copy_peer(&entries[i], &infos[total]);
-	} while (arg.first != EVERING_SLOT_ANY && arg.nr);
-	return (int)total;
-}
-
 static int segment_invite(struct evr_segment *segment, uint32_t rights, uint32_t flags)
 {
-	static const struct advice advice[] = {
+	static const struct device_advice advice[] = {
 		{ EUSERS, "there is no free slot to reserve" },
 		{ EACCES, "this handle has not all of these rights, or not the one to invite" },
 	};
@@ -474,31 +426,31 @@ static int segment_invite(struct evr_segment *segment, uint32_t rights, uint32_t
 		.rights = rights,
 		.attaches_max = flags & EVERING_INVITE_F_RESERVE ? 1 : 0,
 	};
-	int err = call(segment->fd, EVERING_IOC_PEER_INVITE, &arg);
+	int err = device_call(segment->fd, EVERING_IOC_PEER_INVITE, &arg);
 
-	return err ? EXPLAIN(err, "invite", advice) : arg.fd;
+	return err ? DEVICE_EXPLAIN(err, "invite", advice) : arg.fd;
 }
 
 static int segment_grow(struct evr_segment *segment, uint64_t bytes, uint64_t *off)
 {
-	static const struct advice advice[] = {
+	static const struct device_advice advice[] = {
 		{ EDQUOT, "over the quota of this user (see 'evering doctor')" },
 		{ EFBIG, "larger than the module allows for one segment" },
 		{ EOPNOTSUPP, "an isolated segment has no memory for all to write, so it cannot "
 			      "grow" },
 	};
 	struct evering_segment_grow arg = { .size = sizeof(arg), .bytes = bytes };
-	int err = call(segment->fd, EVERING_IOC_SEGMENT_GROW, &arg);
+	int err = device_call(segment->fd, EVERING_IOC_SEGMENT_GROW, &arg);
 
 	if (err)
-		return EXPLAIN(err, "grow", advice);
+		return DEVICE_EXPLAIN(err, "grow", advice);
 	*off = arg.offset;
 	return 0;
 }
 
 static int segment_revoke(struct evr_segment *segment, struct evr_peer_id id)
 {
-	static const struct advice advice[] = {
+	static const struct device_advice advice[] = {
 		{ EACCES, "this handle has not the right to revoke (ADMIN)" },
 		{ ESTALE, "that peer has ended already" },
 	};
@@ -507,9 +459,9 @@ static int segment_revoke(struct evr_segment *segment, struct evr_peer_id id)
 		.slot = id.slot,
 		.incarnation = id.incarnation,
 	};
-	int err = call(segment->fd, EVERING_IOC_PEER_REVOKE, &arg);
+	int err = device_call(segment->fd, EVERING_IOC_PEER_REVOKE, &arg);
 
-	return err ? EXPLAIN(err, "revoke", advice) : 0;
+	return err ? DEVICE_EXPLAIN(err, "revoke", advice) : 0;
 }
 
 static int remove_name(const char *name)
@@ -520,228 +472,9 @@ static int remove_name(const char *name)
 
 	if (fd < 0)
 		return fd;
-	err = call(fd, EVERING_IOC_SEGMENT_UNPUBLISH, &arg);
+	err = device_call(fd, EVERING_IOC_SEGMENT_UNPUBLISH, &arg);
 	close(fd);
-	return err ? explain(err, name, NULL, 0) : 0;
-}
-
-/* --- peers --- */
-
-/* The status page says what SEGMENT_INFO said, or it is not what we know to read. */
-static int check_status(const struct evr_peer *peer)
-{
-	struct evr_layout_rule rule = {
-		.magic = EVERING_STATUS_MAGIC,
-		.version = EVERING_ABI_VERSION,
-		.entry_sz = sizeof(struct evering_status_entry),
-		.file_sz = UINT64_MAX,
-	};
-	const struct evr_layout *layout = &peer->segment->layout;
-	struct evr_layout now;
-	void *status;
-	int err;
-
-	status = mmap(NULL, layout->status_sz, PROT_READ, MAP_SHARED, peer->fd, 0);
-	if (status == MAP_FAILED)
-		return evr_fail(-errno, "cannot map the status page: %s", strerror(errno));
-	err = evr_layout_read(&now, status, &rule);
-	if (!err)
-		err = evr_layout_same(layout, &now);
-	munmap(status, layout->status_sz);
-	return err;
-}
-
-static int attach(struct evr_peer *peer, const struct evr_peer_options *options)
-{
-	static const struct advice advice[] = {
-		{ EUSERS, "no slot is free; wait for one, or settle the dead (evr_reap_dead())" },
-		{ EBUSY, "the wanted slot is not free" },
-		{ EACCES, "this fd has not the right, or was made for fewer attachments" },
-	};
-	struct evering_peer_attach arg = {
-		.size = sizeof(arg),
-		.flags = options->flags,
-		.cookie = options->cookie,
-		.slot = options->slot,
-	};
-	int err = call(peer->segment->fd, EVERING_IOC_PEER_ATTACH, &arg);
-
-	if (err)
-		return EXPLAIN(err, "attach", advice);
-	peer->fd = arg.fd;
-	peer->rights = arg.rights;
-	peer->self.slot = arg.slot;
-	peer->self.incarnation = arg.incarnation;
-	return check_status(peer);
-}
-
-static void detach(struct evr_peer *peer)
-{
-	struct evering_peer_detach arg = { .size = sizeof(arg) };
-
-	if (peer->fd < 0)
-		return;
-	call(peer->fd, EVERING_IOC_PEER_DETACH, &arg);
-	close(peer->fd);
-	peer->fd = -1;
-}
-
-static const unsigned char *status_entry(const struct evr_peer *peer, uint32_t slot)
-{
-	const struct evr_layout *layout = &peer->segment->layout;
-
-	return peer->base + layout->entries_off + (uint64_t)slot * layout->entry_sz;
-}
-
-static uint32_t state(const struct evr_peer *peer, uint32_t slot, uint64_t *incarnation)
-{
-	const unsigned char *entry = status_entry(peer, slot);
-	const struct evr_a32 *word =
-		(const struct evr_a32 *)(entry + offsetof(struct evering_status_entry, state));
-	uint32_t state, again;
-
-	do {
-		/* STATUS: pairs with the kernel's store-release of the state. */
-		state = evr_a32_load_acquire(word);
-		*incarnation = evr_a64_load_acquire(
-			(const struct evr_a64 *)(entry + offsetof(struct evering_status_entry,
-								  incarnation)));
-		again = evr_a32_load_acquire(word);
-	} while (state != again);
-	return state;
-}
-
-static uint64_t generation(const struct evr_peer *peer)
-{
-	return evr_a64_load_acquire(
-		(const struct evr_a64 *)(peer->base +
-					 offsetof(struct evering_status_header, generation)));
-}
-
-static void check(struct evr_peer *peer)
-{
-}
-
-static int peer_info(struct evr_peer *peer, uint32_t slot, struct evr_peer_info *info)
-{
-	struct evering_peer_entry entry;
-	struct evering_peer_list arg = {
-		.size = sizeof(arg),
-		.first = slot,
-		.nr = 1,
-		.entries = (uintptr_t)&entry,
-	};
-	int err = call(peer->segment->fd, EVERING_IOC_PEER_LIST, &arg);
-
-	if (err)
-		return explain(err, "peers", NULL, 0);
-	if (arg.nr && entry.slot == slot) {
-		copy_peer(&entry, info);
-		return 0;
-	}
-	info->id.slot = slot;
-	info->state = EVR_PEER_FREE;
-	state(peer, slot, &info->id.incarnation);
-	return 0;
-}
-
-static int reaped(struct evr_peer *peer, struct evr_peer_id dead)
-{
-	struct evering_peer_reaped arg = {
-		.size = sizeof(arg),
-		.slot = dead.slot,
-		.incarnation = dead.incarnation,
-	};
-
-	return call(peer->fd, EVERING_IOC_PEER_REAPED, &arg);
-}
-
-static int segment_sz(struct evr_peer *peer, uint64_t *sz)
-{
-	struct evering_segment_info info = { .size = sizeof(info) };
-	int err = call(peer->segment->fd, EVERING_IOC_SEGMENT_INFO, &info);
-
-	if (err)
-		return explain(err, "segment", NULL, 0);
-	*sz = info.segment_size;
-	return 0;
-}
-
-/* --- bells --- */
-
-static int ring_some(struct evr_peer *peer, struct evr_bell *bells, uint32_t nr)
-{
-	struct evering_bell entries[EVERING_RING_MAX];
-	struct evering_bell_ring arg = {
-		.size = sizeof(arg),
-		.nr = nr,
-		.bells = (uintptr_t)entries,
-	};
-	uint32_t i;
-	int rung;
-
-	for (i = 0; i < nr; i++)
-		entries[i] = (struct evering_bell){
-			.slot = bells[i].to.slot,
-			.incarnation = bells[i].to.incarnation,
-			.bits = bells[i].bits,
-		};
-	rung = call(peer->fd, EVERING_IOC_BELL_RING, &arg);
-	for (i = 0; i < nr; i++)
-		bells[i].result = rung < 0 ? rung : entries[i].result;
-	return rung;
-}
-
-static int ring(struct evr_peer *peer, struct evr_bell *bells, uint32_t nr)
-{
-	uint32_t at, some;
-	int rung, total = 0;
-
-	for (at = 0; at < nr; at += some) {
-		some = nr - at < EVERING_RING_MAX ? nr - at : EVERING_RING_MAX;
-		rung = ring_some(peer, bells + at, some);
-		if (rung < 0)
-			return rung;
-		total += rung;
-	}
-	return total;
-}
-
-static int wait_bells(struct evr_peer *peer, uint64_t mask, uint64_t deadline_ns,
-		      struct evr_bells *bells)
-{
-	struct evering_bell_wait arg = {
-		.size = sizeof(arg),
-		.mask = mask,
-		.deadline_ns = deadline_ns,
-	};
-	int err = call(peer->fd, EVERING_IOC_BELL_WAIT, &arg);
-
-	if (err)
-		return err;
-	memcpy(bells, &arg.bells, sizeof(*bells));
-	return 0;
-}
-
-/* Not by read(2): that would sleep unless the fd, which is the caller's too, is O_NONBLOCK. */
-static int read_bells(struct evr_peer *peer, struct evr_bells *bells)
-{
-	int err = wait_bells(peer, UINT64_MAX, 0, bells);
-
-	return err == -ETIMEDOUT ? -EAGAIN : err;
-}
-
-static int bell_fd(struct evr_peer *peer)
-{
-	return peer->fd;
-}
-
-static int bind_eventfd(struct evr_peer *peer, int eventfd)
-{
-	struct evering_bell_bind arg = { .size = sizeof(arg), .eventfd = eventfd };
-	int err = call(peer->fd, EVERING_IOC_BELL_BIND, &arg);
-
-	return err ? explain(err, "bind", NULL, 0) : 0;
+	return err ? device_explain(err, name, NULL, 0) : 0;
 }
 
 const struct evr_backend_ops evr_device_ops = {
@@ -756,21 +489,21 @@ const struct evr_backend_ops evr_device_ops = {
 	.close = segment_close,
 	.info = segment_info,
 	.extents = segment_extents,
-	.peers = segment_peers,
+	.peers = device_peers,
 	.invite = segment_invite,
 	.grow = segment_grow,
 	.revoke = segment_revoke,
-	.attach = attach,
-	.detach = detach,
-	.state = state,
-	.generation = generation,
-	.check = check,
-	.peer_info = peer_info,
-	.reaped = reaped,
-	.segment_sz = segment_sz,
-	.ring = ring,
-	.wait = wait_bells,
-	.read = read_bells,
-	.bell_fd = bell_fd,
-	.bind = bind_eventfd,
+	.attach = device_attach,
+	.detach = device_detach,
+	.state = device_state,
+	.generation = device_generation,
+	.check = device_check,
+	.peer_info = device_peer_info,
+	.reaped = device_reaped,
+	.segment_sz = device_segment_sz,
+	.ring = device_ring,
+	.wait = device_wait,
+	.read = device_read,
+	.bell_fd = device_bell_fd,
+	.bind = device_bind,
 };

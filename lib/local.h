@@ -28,9 +28,14 @@
 #define LOCAL_LOCK_SLOT ((uint64_t)1 << 61) /* + slot: write lock of the peer that lives there */
 #define LOCAL_LOCK_USE (LOCAL_LOCK_SLOT + 0x1000) /* read lock of each handle, unless KEEP */
 
-/* How often sleepers look for evidence of deaths, and how often pollers are woken to. */
-#define LOCAL_CHECK_NS 50000000u
-#define LOCAL_TIMER_NS 500000000u
+/*
+ * How often sleepers look for evidence of deaths, and how often pollers are woken to.
+ * A test of lost wake-ups builds with longer ones: these would hide them.
+ */
+#ifndef LOCAL_CHECK_NS
+#define LOCAL_CHECK_NS 50000000ULL
+#define LOCAL_TIMER_NS 500000000ULL
+#endif
 
 /* Behind struct evering_status_header; written by the creator before anybody sees it. */
 struct local_header {

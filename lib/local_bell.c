@@ -303,8 +303,10 @@ static int watch_fd(struct local_peer *own, int fd, uint32_t what)
 static int open_timer(struct local_peer *own)
 {
 	struct itimerspec each = {
-		.it_interval.tv_nsec = LOCAL_TIMER_NS,
-		.it_value.tv_nsec = LOCAL_TIMER_NS,
+		.it_interval.tv_sec = LOCAL_TIMER_NS / 1000000000u,
+		.it_interval.tv_nsec = LOCAL_TIMER_NS % 1000000000u,
+		.it_value.tv_sec = LOCAL_TIMER_NS / 1000000000u,
+		.it_value.tv_nsec = LOCAL_TIMER_NS % 1000000000u,
 	};
 
 	own->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);

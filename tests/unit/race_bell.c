@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * race_bell MODE COUNT: two processes ring each other COUNT times, with a pause of
+ * random length before each sleep, so that rings fall on every instruction of the
+ * way to sleep. MODE is how they sleep: wait, poll, or mixed.
+ *
+ * A wake-up that is lost is one deadline passed: this program has the local backend
+ * built without its periodic looks, which would find the bell after 50 ms.
+ */
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <evering/atomic.h>
+#include <evering/bell.h>
+#include <evering/error.h>
+
+#define HANG_NS 20000000000ull /* more than any scheduler takes */
+
+enum mode { BY_WAIT, BY_POLL, MIXED };
+
+struct side {
+	struct evr_peer *peer;
+	struct evr_peer_id other;
+	enum mode mode;
+	uint64_t random;
+	uint64_t mask;
+};
+
+static uint32_t next_random(struct side *side)
+{
+	side->random = side->random * 6364136223846793005ull + 1442695040888963407ull;
+	return (uint32_t)(side->random >> 33);
+}
+
+static int take_by_poll(struct side *side)
+{
+	struct pollfd ready = { .fd = evr_bell_fd(side->peer), .events = POLLIN };
+	struct evr_bells bells;
+	uint64_t got = 0;
+
+	while (!(got & side->mask)) {
+		if (poll(&ready, 1, HANG_NS / 1000000) != 1)
+			return -1;
+		if (!evr_bell_read(side->peer, &bells))
+			got |= bells.bits;
+	}
+	return 0;
+}
+
+static int take(struct side *side)
+{
+	enum mode mode = side->mode;
+	uint32_t spins = next_random(side) % 64;
+
+	if (mode == MIXED)
+		mode = next_random(side) % 2 ? BY_POLL : BY_WAIT;
+	while (spins--)
+		evr_pause();
+	if (mode == BY_POLL)
+		return take_by_poll(side);
+	return evr_bell_wait(side->peer, side->mask, evr_now_ns() + HANG_NS, NULL);
+}
+
+static int play(struct side *side, bool starts, uint64_t count)
+{
+	uint64_t i;
+	int err;
+
+	for (i = 0; i < count; i++) {
+		if (starts || i) {
+			err = evr_bell_ring(side->peer, side->other, side->mask);
+			if (err) {
+				fprintf(stderr, "ring %llu: %s\n", (unsigned long long)i,
+					evr_strerror(err));
+				return 1;
+			}
+		}
+		err = take(side);
+		if (err) {
+			fprintf(stderr, "%s: bell %llu was lost: %s\n", starts ? "first" : "second",
+				(unsigned long long)i, evr_strerror(err));
+			return 1;
+		}
+	}
+	/* The first has rung as often as it took; the second owes one. */
+	return !starts && evr_bell_ring(side->peer, side->other, side->mask);
+}
+
+static int attach(struct evr_segment *segment, struct side *side, uint32_t slot)
+{
+	struct evr_peer_options options = {
+		.struct_sz = sizeof(options),
+		.slot = slot,
+		.slot_set = true,
+	};
+
+	if (evr_peer_attach(&side->peer, segment, &options)) {
+		fprintf(stderr, "attach: %s\n", evr_error_detail());
+		return 1;
+	}
+	side->other = (struct evr_peer_id){ .slot = !slot, .incarnation = 1 };
+	side->random = slot + 1;
+	if (side->mode != BY_WAIT && evr_bell_fd(side->peer) < 0) {
+		fprintf(stderr, "fd: %s\n", evr_error_detail());
+		return 1;
+	}
+	return 0;
+}
+
+static int run_child(struct evr_segment *segment, struct side *side, uint64_t count)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	return attach(segment, side, 1) || play(side, false, count);
+}
+
+static int run(struct side *side, uint64_t count)
+{
+	struct evr_segment_options options = {
+		.struct_sz = sizeof(options),
+		.shared_sz = 4096,
+		.peers_max = 2,
+	};
+	struct evr_segment *segment;
+	int status = 0, failed;
+	pid_t child;
+
+	if (evr_segment_create(&segment, "local:", &options)) {
+		fprintf(stderr, "create: %s\n", evr_error_detail());
+		return 1;
+	}
+	child = fork();
+	if (!child)
+		_exit(run_child(segment, side, count));
+	failed = attach(segment, side, 0);
+	while (!failed && !evr_peer_is_live(side->peer, side->other))
+		usleep(100);
+	if (!failed)
+		failed = play(side, true, count);
+	if (failed)
+		kill(child, SIGKILL);
+	waitpid(child, &status, 0);
+	evr_peer_detach(side->peer);
+	evr_segment_close(segment);
+	return failed || status;
+}
+
+int main(int argc, char **argv)
+{
+	static const char *const names[] = { "wait", "poll", "mixed" };
+	struct side side = { .mask = 1ull << 17 };
+	uint64_t count, start = evr_now_ns();
+	int failed;
+
+	if (argc != 3)
+		return 2;
+	while (side.mode <= MIXED && strcmp(argv[1], names[side.mode]))
+		side.mode++;
+	count = strtoull(argv[2], NULL, 0);
+	if (side.mode > MIXED || !count)
+		return 2;
+	printf("1..1\n");
+	failed = run(&side, count);
+	printf("%s 1 - race_bell_%s_no_bell_is_lost (%llu rounds, %.2f us each)\n",
+	       failed ? "not ok" : "ok", argv[1], (unsigned long long)count,
+	       (double)(evr_now_ns() - start) / 1000.0 / (double)count);
+	return failed;
+}
