@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The end of a peer, exactly once, whatever says first that it is due:
+ *
+ *	PEER_DETACH, PEER_REVOKE	a command
+ *	vm_ops->close, mm_users == 0	the mm of the peer is torn down: exit or execve
+ *	the pid hook			the thread group is gone, although its mm or fd
+ *					lives on (a reader in /proc, a leaked fd)
+ *	release				the last reference to the peer fd is gone
+ *
+ * In this order: state DYING; the peer's waits end and its bells are dropped; its
+ * mappings are taken away; state DEAD; the others get a bell. So who sees DEAD knows
+ * that the peer can touch nothing any more (but for I/O in flight).
+ */
+#include <linux/fs.h>
+#include <linux/nospec.h>
+#include <linux/sched.h>
+#include <linux/sched/signal.h>
+#include <linux/sched/task.h>
+
+#include "evering.h"
+#include "trace.h"
+
+/**
+ * evering_peer_end() - end a peer.
+ * @peer: the caller sees to it that it stays
+ * @reason: EVERING_EXIT_*
+ * @status: as from wait(2), or 0
+ * @unmap: its mm may be alive and have mappings
+ *
+ * Context: may sleep if @unmap, and is without mmap_lock then.
+ * Return: false if somebody else has ended it, or it never lived.
+ */
+bool evering_peer_end(struct evering_peer *peer, u32 reason, u32 status, bool unmap)
+{
+	struct evering_segment *segment = peer->segment;
+	struct evering_slots *slots = segment->slots;
+
+	if (!test_bit(EVERING_PEER_BIT_LIVE, &peer->flags) ||
+	    test_and_set_bit(EVERING_PEER_BIT_ENDING, &peer->flags))
+		return false;
+	spin_lock(&segment->lock);
+	RCU_INIT_POINTER(slots->slot[peer->slot].peer, NULL);
+	evering_slot_dying(slots, peer->slot);
+	spin_unlock(&segment->lock);
+
+	evering_bells_end(peer);
+	if (unmap)
+		evering_peer_unmap(peer);
+
+	spin_lock(&segment->lock);
+	evering_slot_dead(slots, peer->slot, reason, status);
+	spin_unlock(&segment->lock);
+	trace_evering_death(peer, reason, status);
+	evering_peer_event(segment, peer);
+	return true;
+}
+
+/* The thread group is on its way out: no thread of it will return to user space. */
+static bool group_exits(const struct task_struct *leader)
+{
+	return READ_ONCE(leader->signal->flags) & SIGNAL_GROUP_EXIT ||
+	       !atomic_read(&leader->signal->live);
+}
+
+/* What wait(2) says or will say. */
+static u32 group_status(const struct task_struct *leader)
+{
+	if (READ_ONCE(leader->signal->flags) & SIGNAL_GROUP_EXIT)
+		return READ_ONCE(leader->signal->group_exit_code);
+	return READ_ONCE(leader->exit_code);
+}
+
+/* Has the last thread of the group exited? *status is set if it is known. */
+static bool group_gone(struct evering_peer *peer, u32 *status, bool *known)
+{
+	struct task_struct *leader;
+	bool gone;
+
+	rcu_read_lock();
+	leader = pid_task(peer->pid, PIDTYPE_TGID);
+	gone = !leader || (READ_ONCE(leader->exit_state) && thread_group_empty(leader));
+	*known = gone && leader;
+	if (*known)
+		*status = group_status(leader);
+	rcu_read_unlock();
+	return gone;
+}
+
+static u32 kept_status(struct evering_peer *peer)
+{
+	if (!test_bit(EVERING_PEER_BIT_STATUS, &peer->flags))
+		return 0;
+	/* EXIT: the hook stored it before it set the bit. */
+	smp_rmb();
+	return READ_ONCE(peer->exit_status);
+}
+
+/*
+ * Context: the wait queue of the pid, interrupts off. It may be woken for other
+ * reasons (an execve by another thread), so the work looks again.
+ */
+static int pid_hook(wait_queue_entry_t *entry, unsigned int mode, int sync, void *key)
+{
+	struct evering_peer *peer = container_of(entry, struct evering_peer, pid_wait);
+	u32 status;
+	bool known;
+
+	if (group_gone(peer, &status, &known) && known &&
+	    !test_bit(EVERING_PEER_BIT_STATUS, &peer->flags)) {
+		/* The parent may reap it before the work runs. */
+		WRITE_ONCE(peer->exit_status, status);
+		/* EXIT: pairs with kept_status(). */
+		smp_mb__before_atomic();
+		set_bit(EVERING_PEER_BIT_STATUS, &peer->flags);
+	}
+	schedule_work(&peer->death_work);
+	return 0;
+}
+
+static void death_work(struct work_struct *work)
+{
+	struct evering_peer *peer = container_of(work, struct evering_peer, death_work);
+	u32 status = 0;
+	bool known;
+
+	if (!group_gone(peer, &status, &known))
+		return;
+	/* A process that shares the mm may live on: it is not this peer. */
+	evering_peer_end(peer, EVERING_EXIT_EXIT, known ? status : kept_status(peer), true);
+}
+
+/* Context: a thread of the peer's process, so it cannot be gone yet. */
+void evering_death_watch(struct evering_peer *peer)
+{
+	INIT_WORK(&peer->death_work, death_work);
+	init_waitqueue_func_entry(&peer->pid_wait, pid_hook);
+	add_wait_queue(&peer->pid->wait_pidfd, &peer->pid_wait);
+}
+
+/* Context: nobody else has the peer; may sleep. */
+void evering_death_unwatch(struct evering_peer *peer)
+{
+	if (!test_bit(EVERING_PEER_BIT_LIVE, &peer->flags))
+		return;
+	remove_wait_queue(&peer->pid->wait_pidfd, &peer->pid_wait);
+	cancel_work_sync(&peer->death_work);
+}
+
+static u32 classify(struct evering_peer *peer, bool mm_gone, u32 *status)
+{
+	struct task_struct *leader;
+	u32 reason = EVERING_EXIT_EXIT;
+
+	*status = kept_status(peer);
+	rcu_read_lock();
+	leader = pid_task(peer->pid, PIDTYPE_TGID);
+	if (!leader)
+		goto out;
+	if (group_exits(leader))
+		*status = group_status(leader);
+	else if (mm_gone)
+		reason = EVERING_EXIT_EXEC;
+	else if (task_tgid(current) == peer->pid && current->mm && current->mm != peer->mm)
+		reason = EVERING_EXIT_EXEC;
+	else
+		reason = EVERING_EXIT_CLOSE;
+out:
+	rcu_read_unlock();
+	return reason;
+}
+
+/**
+ * evering_peer_lost() - its mm is torn down, or its fd has no reference left.
+ * @peer: which
+ * @mm_gone: the former; no thread can run in it and its pages are unmapped already
+ *
+ * Context: with @mm_gone under mmap_lock of a dead mm, in any process. Does not sleep.
+ */
+void evering_peer_lost(struct evering_peer *peer, bool mm_gone)
+{
+	u32 status, reason;
+
+	if (!test_bit(EVERING_PEER_BIT_LIVE, &peer->flags) ||
+	    test_bit(EVERING_PEER_BIT_ENDING, &peer->flags))
+		return;
+	reason = classify(peer, mm_gone, &status);
+	evering_peer_end(peer, reason, status, false);
+}
+
+long evering_call_detach(struct evering_call *call)
+{
+	struct evering_peer *peer = evering_file_peer(call->file);
+	struct evering_peer_detach *arg = call->arg;
+
+	if (arg->flags)
+		return -EINVAL;
+	trace_evering_detach(peer);
+	return evering_peer_end(peer, EVERING_EXIT_DETACH, 0, true) ? 0 : -EOWNERDEAD;
+}
+
+/* A live peer, its inode counted. Return: NULL if it has ended. */
+static struct evering_peer *grab_peer(struct evering_slot *slot, u64 incarnation)
+{
+	struct evering_peer *peer;
+
+	rcu_read_lock();
+	peer = rcu_dereference(slot->peer);
+	/* The memory of an inode, too, is freed after a grace period only. */
+	if (peer && (peer->incarnation != incarnation || !igrab(peer->node.inode)))
+		peer = NULL;
+	rcu_read_unlock();
+	return peer;
+}
+
+long evering_call_revoke(struct evering_call *call)
+{
+	struct evering_segment *segment = evering_file_segment(call->file);
+	struct evering_peer_revoke *arg = call->arg;
+	struct evering_slot *slot;
+	struct evering_peer *peer;
+	u64 incarnation;
+	bool ended;
+
+	if (arg->slot >= segment->slots->nr)
+		return -EINVAL;
+	slot = &segment->slots->slot[array_index_nospec(arg->slot, segment->slots->nr)];
+	spin_lock(&segment->lock);
+	incarnation = slot->incarnation;
+	spin_unlock(&segment->lock);
+	if (incarnation != arg->incarnation)
+		return -ESTALE;
+	peer = grab_peer(slot, incarnation);
+	if (!peer)
+		return -EOWNERDEAD;
+	trace_evering_revoke(peer);
+	ended = evering_peer_end(peer, EVERING_EXIT_REVOKE, 0, true);
+	iput(peer->node.inode);
+	return ended ? 0 : -EOWNERDEAD;
+}
+
+long evering_call_reaped(struct evering_call *call)
+{
+	struct evering_peer *peer = evering_file_peer(call->file);
+	struct evering_segment *segment = peer->segment;
+	struct evering_peer_reaped *arg = call->arg;
+	int rc;
+
+	if (arg->slot >= segment->slots->nr)
+		return -EINVAL;
+	spin_lock(&segment->lock);
+	rc = evering_slot_reap(segment->slots,
+			       array_index_nospec(arg->slot, segment->slots->nr),
+			       arg->incarnation);
+	spin_unlock(&segment->lock);
+	if (!rc)
+		evering_peer_event(segment, NULL);
+	return rc;
+}

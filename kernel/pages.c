@@ -1,0 +1,488 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The memory of a segment: the hunt for contiguous blocks, and their end.
+ *
+ * A block is a compound folio of the buddy allocator's, at most 2 MiB. Its mapping
+ * is the segment inode's, which makes shared futexes work on it; being of the PMD's
+ * order and in no page cache, it is mapped by one entry. Whoever holds a reference
+ * (a registered io_uring buffer, a page in a pipe) keeps it alive after the segment
+ * is gone: blocks are freed by dropping our reference, never by force. Until the
+ * others are dropped too, the block stays in limbo and charged.
+ */
+#include <linux/bsearch.h>
+#include <linux/gfp.h>
+#include <linux/highmem.h>
+#include <linux/mm.h>
+#include <linux/pagemap.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+
+#include "compat.h"
+#include "evering.h"
+
+#define HUNT_GFP (GFP_KERNEL_ACCOUNT | __GFP_COMP | __GFP_NOWARN)
+#define SEEDS_MAX 4	/* runs that are tried to be completed */
+#define LIMBO_PERIOD HZ
+
+/* Blocks allocated but not yet anybody's. */
+struct hunt {
+	unsigned long *pfn;
+	u32 nr;
+	u32 max;
+	u32 want;
+	unsigned int order;
+	int node;
+	gfp_t gfp;
+};
+
+/* Hunters take up to a quarter more than they keep: one of them at a time. */
+static DEFINE_MUTEX(hunt_mutex);
+
+static DEFINE_MUTEX(limbo_mutex);
+static LIST_HEAD(limbo); /* struct evering_memory with blocks pinned by others */
+static void limbo_tick(struct work_struct *work);
+static DECLARE_DELAYED_WORK(limbo_work, limbo_tick);
+
+static void free_pfns(const unsigned long *pfn, u32 nr)
+{
+	u32 i;
+
+	for (i = 0; i < nr; i++)
+		put_page(pfn_to_page(pfn[i]));
+}
+
+static bool hunt_one(struct hunt *hunt, gfp_t effort)
+{
+	struct page *page;
+
+	if (hunt->nr == hunt->max)
+		return false;
+	page = alloc_pages_node(hunt->node, hunt->gfp | effort, hunt->order);
+	if (!page)
+		return false;
+	hunt->pfn[hunt->nr++] = page_to_pfn(page);
+	cond_resched();
+	return true;
+}
+
+/* What must be had, wherever it is. */
+static int hunt_enough(struct hunt *hunt)
+{
+	while (hunt->nr < hunt->want) {
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		if (!hunt_one(hunt, __GFP_NORETRY) && !hunt_one(hunt, __GFP_RETRY_MAYFAIL))
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+static struct evering_run hunt_sort(struct hunt *hunt)
+{
+	evering_runs_sort(hunt->pfn, hunt->nr);
+	return evering_runs_longest(hunt->pfn, hunt->nr, 1UL << hunt->order);
+}
+
+/* Up to a quarter more, in the hope that a run becomes complete. */
+static bool hunt_more(struct hunt *hunt)
+{
+	u32 step = max_t(u32, hunt->want / 16, 1);
+	u32 limit = hunt->want + DIV_ROUND_UP(hunt->want, 4);
+
+	while (hunt_sort(hunt).nr < hunt->want) {
+		u32 until = min(hunt->nr + step, limit);
+
+		while (hunt->nr < until)
+			if (fatal_signal_pending(current) || !hunt_one(hunt, __GFP_NORETRY))
+				return hunt_sort(hunt).nr >= hunt->want;
+		if (hunt->nr >= limit)
+			return hunt_sort(hunt).nr >= hunt->want;
+	}
+	return true;
+}
+
+#if EVERING_HAS_CONTIG_FILL
+static int compare_pfn(const void *key, const void *element)
+{
+	const unsigned long *x = key, *y = element;
+
+	return *x < *y ? -1 : *x > *y;
+}
+
+/* Might the block at pfn be emptied by migration? Cheap tests, as a hint only. */
+static bool block_movable(unsigned long pfn, const struct zone *zone)
+{
+	unsigned long end = pfn + EVERING_BLOCK_PAGES;
+
+	for (; pfn < end; pfn++) {
+		struct page *page = pfn_to_online_page(pfn);
+
+		if (!page || page_zone(page) != zone || PageReserved(page) || PageHuge(page))
+			return false;
+	}
+	return true;
+}
+
+static bool fill_one(struct hunt *hunt, unsigned long pfn, const struct zone *zone)
+{
+	if (hunt->nr == hunt->max || fatal_signal_pending(current) || !block_movable(pfn, zone))
+		return false;
+	/* Accounting to a memcg is refused there: this block escapes it, not the quota. */
+	if (evering_alloc_contig(pfn, pfn + EVERING_BLOCK_PAGES,
+				 GFP_KERNEL | __GFP_COMP | __GFP_NOWARN))
+		return false;
+	hunt->pfn[hunt->nr++] = pfn;
+	cond_resched();
+	return true;
+}
+
+/* Lengthens the run [low, high) on both sides; true when it is long enough. */
+static bool fill_run(struct hunt *hunt, unsigned long *low, unsigned long *high, u32 sorted)
+{
+	const struct zone *zone = page_zone(pfn_to_page(*low));
+	const unsigned long step = EVERING_BLOCK_PAGES;
+	bool up = true, down = true;
+	unsigned long next;
+
+	while ((*high - *low) / step < hunt->want && (up || down)) {
+		next = up ? *high : *low - step;
+		if (next < *low && *low < step)
+			return false;
+		if (bsearch(&next, hunt->pfn, sorted, sizeof(next), compare_pfn) ||
+		    fill_one(hunt, next, zone)) {
+			if (up)
+				*high += step;
+			else
+				*low -= step;
+		} else if (up) {
+			up = false;
+		} else {
+			down = false;
+		}
+	}
+	return (*high - *low) / step >= hunt->want;
+}
+
+/* Fills the gaps next to the longest runs by moving other pages away. */
+static void hunt_fill(struct hunt *hunt)
+{
+	unsigned long low, high;
+	struct evering_run run;
+	int seeds;
+
+	for (seeds = 0; seeds < SEEDS_MAX; seeds++) {
+		run = hunt_sort(hunt);
+		low = hunt->pfn[run.first];
+		high = low + (unsigned long)run.nr * EVERING_BLOCK_PAGES;
+		if (fill_run(hunt, &low, &high, hunt->nr))
+			break;
+		/* The same run again would end at the same obstacles. */
+		if (hunt_sort(hunt).nr == run.nr)
+			break;
+	}
+}
+#else
+static void hunt_fill(struct hunt *hunt)
+{
+}
+#endif
+
+/* The first want frames become the ones to keep, the others are given back. */
+static u64 hunt_keep(struct hunt *hunt)
+{
+	struct evering_run run = hunt_sort(hunt);
+
+	evering_runs_keep(hunt->pfn, hunt->nr, 1UL << hunt->order, hunt->want);
+	free_pfns(hunt->pfn + hunt->want, hunt->nr - hunt->want);
+	hunt->nr = hunt->want;
+	return (u64)min(run.nr, hunt->want) << (PAGE_SHIFT + hunt->order);
+}
+
+static int hunt_run(struct hunt *hunt, struct evering_request *request)
+{
+	int rc;
+
+	rc = mutex_lock_killable(&hunt_mutex);
+	if (rc)
+		return rc;
+	rc = hunt_enough(hunt);
+	if (!rc) {
+		if (hunt->want > 1 && !hunt_more(hunt))
+			hunt_fill(hunt);
+		request->best_run = hunt_keep(hunt);
+		if (fatal_signal_pending(current))
+			rc = -EINTR;
+		else if (request->contiguous && request->best_run < request->bytes)
+			rc = -ENOSPC;
+	}
+	if (rc)
+		free_pfns(hunt->pfn, hunt->nr);
+	mutex_unlock(&hunt_mutex);
+	return rc;
+}
+
+static void adopt_folio(struct folio *folio, struct inode *inode, pgoff_t index)
+{
+	long i, nr = folio_nr_pages(folio);
+
+	for (i = 0; i < nr; i++) {
+		clear_highpage(folio_page(folio, i));
+		if (!(i % 64))
+			cond_resched();
+	}
+	folio_lock(folio);
+	folio->mapping = inode->i_mapping;
+	folio->index = index;
+	/* Dirty for ever: NUMA balancing leaves dirty file pages where they are. */
+	folio_mark_dirty(folio);
+	folio_unlock(folio);
+}
+
+/* The folio leaves its segment; others may still hold it. */
+static void disown_folio(struct folio *folio)
+{
+	folio_lock(folio);
+	WARN_ON_ONCE(folio_mapped(folio));
+	folio->mapping = NULL;
+	folio->index = 0;
+	folio_unlock(folio);
+}
+
+static int adopt_all(struct evering_memory *memory, struct inode *inode, const struct hunt *hunt,
+		     u64 first)
+{
+	const pgoff_t start = EVERING_DATA_OFFSET >> PAGE_SHIFT;
+	struct folio *folio;
+	u32 i;
+	int rc;
+
+	for (i = 0; i < hunt->nr; i++) {
+		folio = page_folio(pfn_to_page(hunt->pfn[i]));
+		adopt_folio(folio, inode, start + (first + i) * EVERING_BLOCK_PAGES);
+		rc = xa_err(xa_store(&memory->blocks, first + i, folio, GFP_KERNEL_ACCOUNT));
+		if (rc)
+			goto err_disown;
+	}
+	return 0;
+
+err_disown:
+	disown_folio(folio);
+	while (i--) {
+		folio = xa_erase(&memory->blocks, first + i);
+		disown_folio(folio);
+	}
+	free_pfns(hunt->pfn, hunt->nr);
+	return rc;
+}
+
+/**
+ * evering_memory_add() - allocate blocks, zeroed.
+ * @memory: gets them; they have been charged to its user
+ * @inode: of the segment
+ * @request: what, and how well it went
+ *
+ * The blocks can be found by evering_memory_folio() at once: the caller sees to it
+ * that nobody looks before that is right.
+ *
+ * Context: may sleep for long; ends early with a fatal signal.
+ * Return: 0, -ENOSPC (not contiguous), -ENOMEM or -EINTR; nothing is left then.
+ */
+int evering_memory_add(struct evering_memory *memory, struct inode *inode,
+		       struct evering_request *request)
+{
+	struct hunt hunt = { .node = request->node, .gfp = HUNT_GFP };
+	int rc;
+
+	if (request->node != NUMA_NO_NODE)
+		hunt.gfp |= __GFP_THISNODE;
+	if (request->bytes < EVERING_BLOCK_SIZE) {
+		hunt.order = get_order(request->bytes);
+		hunt.want = 1;
+	} else {
+		hunt.order = EVERING_BLOCK_ORDER;
+		hunt.want = request->bytes / EVERING_BLOCK_SIZE;
+	}
+	/* A quarter more from the hunt, and a whole run from filling gaps. */
+	hunt.max = 2 * hunt.want + DIV_ROUND_UP(hunt.want, 4);
+	hunt.pfn = kvmalloc_array(hunt.max, sizeof(*hunt.pfn), GFP_KERNEL_ACCOUNT);
+	if (!hunt.pfn)
+		return -ENOMEM;
+	rc = hunt_run(&hunt, request);
+	if (!rc)
+		rc = adopt_all(memory, inode, &hunt, request->first);
+	kvfree(hunt.pfn);
+	return rc;
+}
+
+/* Takes over the reference to the user on success; NULL without memory. */
+struct evering_memory *evering_memory_create(struct evering_user *user)
+{
+	struct evering_memory *memory = kzalloc(sizeof(*memory), GFP_KERNEL_ACCOUNT);
+
+	if (!memory)
+		return NULL;
+	xa_init(&memory->blocks);
+	INIT_LIST_HEAD(&memory->limbo);
+	memory->user = user;
+	return memory;
+}
+
+/* The folio that holds the byte at this file offset, or NULL. Not counted. */
+struct folio *evering_memory_folio(struct evering_memory *memory, u64 offset)
+{
+	if (offset < EVERING_DATA_OFFSET)
+		return NULL;
+	return xa_load(&memory->blocks, (offset - EVERING_DATA_OFFSET) / EVERING_BLOCK_SIZE);
+}
+
+/* Frees the blocks that nobody else holds. Return: bytes that stay. */
+static u64 memory_free_unpinned(struct evering_memory *memory)
+{
+	struct folio *folio;
+	unsigned long index;
+	u64 bytes, left = 0;
+
+	xa_for_each(&memory->blocks, index, folio) {
+		bytes = folio_size(folio);
+		if (folio_ref_count(folio) > 1) {
+			left += bytes;
+			continue;
+		}
+		xa_erase(&memory->blocks, index);
+		folio_put(folio);
+		evering_uncharge(memory->user, bytes);
+	}
+	return left;
+}
+
+static void memory_free(struct evering_memory *memory)
+{
+	xa_destroy(&memory->blocks);
+	evering_user_put(memory->user);
+	kfree(memory);
+}
+
+/**
+ * evering_memory_destroy() - the segment is gone: no file, no mapping.
+ * @memory: NULL is allowed
+ *
+ * Context: may sleep.
+ */
+void evering_memory_destroy(struct evering_memory *memory)
+{
+	struct folio *folio;
+	unsigned long index;
+
+	if (!memory)
+		return;
+	xa_for_each(&memory->blocks, index, folio)
+		disown_folio(folio);
+	if (!memory_free_unpinned(memory)) {
+		memory_free(memory);
+		return;
+	}
+	mutex_lock(&limbo_mutex);
+	list_add(&memory->limbo, &limbo);
+	mutex_unlock(&limbo_mutex);
+	schedule_delayed_work(&limbo_work, LIMBO_PERIOD);
+}
+
+/* Frees what is no longer pinned. Return: bytes in limbo. */
+u64 evering_limbo_sweep(void)
+{
+	struct evering_memory *memory, *next;
+	u64 left, sum = 0;
+
+	mutex_lock(&limbo_mutex);
+	list_for_each_entry_safe(memory, next, &limbo, limbo) {
+		left = memory_free_unpinned(memory);
+		sum += left;
+		if (left)
+			continue;
+		list_del(&memory->limbo);
+		memory_free(memory);
+	}
+	mutex_unlock(&limbo_mutex);
+	return sum;
+}
+
+static void limbo_tick(struct work_struct *work)
+{
+	if (evering_limbo_sweep())
+		schedule_delayed_work(&limbo_work, LIMBO_PERIOD);
+}
+
+/* At unload nobody is left to charge: the last unpin frees the pages. */
+void evering_limbo_exit(void)
+{
+	struct evering_memory *memory, *next;
+	struct folio *folio;
+	unsigned long index;
+
+	cancel_delayed_work_sync(&limbo_work);
+	list_for_each_entry_safe(memory, next, &limbo, limbo) {
+		xa_for_each(&memory->blocks, index, folio)
+			folio_put(folio);
+		memory_free(memory);
+	}
+}
+
+static bool extent_continues(const struct evering_extent *extent, u64 offset, u64 phys, int node)
+{
+	return extent->length && extent->offset + extent->length == offset &&
+	       extent->phys + extent->length == phys && extent->node == node;
+}
+
+/**
+ * evering_memory_extents() - the contiguous runs, by ascending offset.
+ * @memory: a segment's
+ * @end: file offset where what is visible of it ends
+ * @first: index of the first wanted
+ * @nr: room
+ * @extents: out, with physical addresses
+ *
+ * Return: how many there are in all.
+ */
+u32 evering_memory_extents(struct evering_memory *memory, u64 end, u32 first, u32 nr,
+			   struct evering_extent *extents)
+{
+	struct evering_extent now = {};
+	struct folio *folio;
+	unsigned long index;
+	u32 total = 0;
+
+	xa_for_each(&memory->blocks, index, folio) {
+		u64 offset = EVERING_DATA_OFFSET + (u64)index * EVERING_BLOCK_SIZE;
+		u64 phys = PFN_PHYS(folio_pfn(folio));
+
+		if (offset >= end)
+			break;
+		if (!extent_continues(&now, offset, phys, folio_nid(folio))) {
+			now = (struct evering_extent){ .offset = offset, .phys = phys,
+						       .node = folio_nid(folio) };
+			total++;
+		}
+		now.length += folio_size(folio);
+		if (total > first && total - 1 - first < nr)
+			extents[total - 1 - first] = now;
+	}
+	return total;
+}
+
+/* One zeroed status page of the segment, or NULL. */
+struct page *evering_status_page(struct inode *inode, pgoff_t index, int node)
+{
+	struct page *page = alloc_pages_node(node, GFP_KERNEL_ACCOUNT, 0);
+
+	if (page)
+		adopt_folio(page_folio(page), inode, index);
+	return page;
+}
+
+void evering_status_page_free(struct page *page)
+{
+	if (!page)
+		return;
+	disown_folio(page_folio(page));
+	put_page(page);
+}

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Runs: stretches of an ascending array of frame numbers in which each is exactly
+ * one step above the one before. Pure arithmetic.
+ */
+#include <linux/kernel.h>
+#include <linux/sort.h>
+#include <linux/string.h>
+
+#include "evering.h"
+
+static int compare(const void *a, const void *b)
+{
+	const unsigned long *x = a, *y = b;
+
+	return *x < *y ? -1 : *x > *y;
+}
+
+void evering_runs_sort(unsigned long *pfn, u32 nr)
+{
+	sort(pfn, nr, sizeof(*pfn), compare, NULL);
+}
+
+static u32 run_length(const unsigned long *pfn, u32 nr, unsigned long step)
+{
+	u32 length = 1;
+
+	while (length < nr && pfn[length] - pfn[length - 1] == step)
+		length++;
+	return length;
+}
+
+/* The longest run of an ascending array, the first of equals; nr 0 for none. */
+struct evering_run evering_runs_longest(const unsigned long *pfn, u32 nr, unsigned long step)
+{
+	struct evering_run best = {};
+	u32 first, length;
+
+	for (first = 0; first < nr; first += length) {
+		length = run_length(pfn + first, nr - first, step);
+		if (length > best.nr)
+			best = (struct evering_run){ first, length };
+	}
+	return best;
+}
+
+static void reverse(unsigned long *pfn, u32 nr)
+{
+	u32 i;
+
+	for (i = 0; i < nr / 2; i++)
+		swap(pfn[i], pfn[nr - 1 - i]);
+}
+
+/* pfn[0, nr): moves the part [first, nr) to the front, both keep their order. */
+static void rotate(unsigned long *pfn, u32 first, u32 nr)
+{
+	reverse(pfn, first);
+	reverse(pfn + first, nr - first);
+	reverse(pfn, nr);
+}
+
+/*
+ * Reorders an ascending array so that its first want elements are the longest runs,
+ * longest first; the rest stays ascending. Few and long extents come of it.
+ */
+void evering_runs_keep(unsigned long *pfn, u32 nr, unsigned long step, u32 want)
+{
+	struct evering_run run;
+	u32 done = 0;
+
+	while (done < want && done < nr) {
+		run = evering_runs_longest(pfn + done, nr - done, step);
+		rotate(pfn + done, run.first, run.first + run.nr);
+		if (run.nr == 1)
+			return; /* so are all the others */
+		done += run.nr;
+	}
+}
