@@ -245,7 +245,16 @@ static const struct {
 	int publish, open;
 } names[] = {
 	{ "a", 0, -ENOENT },
-	{ "name-of.a_segment+42", 0, -ENOENT },
+	{ "Name-of.a_segment-42", 0, -ENOENT },
+	{ "_", 0, -ENOENT },
+	{ "a.", 0, -ENOENT },
+	{ ".a", -EINVAL, -EINVAL },
+	{ "-a", -EINVAL, -EINVAL },
+	{ "..", -EINVAL, -EINVAL },
+	{ "a b", -EINVAL, -EINVAL },
+	{ "a+b", -EINVAL, -EINVAL },
+	{ "a:b", -EINVAL, -EINVAL },
+	{ "\xc3\xa4", -EINVAL, -EINVAL },
 	{ "", -EINVAL, -EINVAL },
 	{ "a/b", -EINVAL, -EINVAL },
 	{ "/", -EINVAL, -EINVAL },

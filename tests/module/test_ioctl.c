@@ -27,6 +27,7 @@ struct trial {
 	struct stage stage;
 	char *pages;
 	char *arg;
+	bool array_written; /* the array is filled before the argument, which fails */
 };
 
 static unsigned int wrong, calls;
@@ -34,6 +35,7 @@ static unsigned int wrong, calls;
 static void trial_begin(struct trial *t, const struct command *command)
 {
 	t->command = command;
+	t->array_written = false;
 	stage_init(&t->stage);
 	t->pages = mmap(NULL, ROOM + EV_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
 			-1, 0);
@@ -83,12 +85,13 @@ static void report(const struct trial *t, const char *what, long long detail, in
 static void call(struct trial *t, int fd, void *p, const char *what, long long detail, int err)
 {
 	static char before[ROOM];
-	struct stage stage = t->stage;
+	static struct stage stage;
 	int next = fd_next();
 	int ret;
 
 	calls++;
 	memcpy(before, t->pages, ROOM);
+	memcpy(&stage, &t->stage, sizeof(stage));
 	ret = ev_ioctl(fd, t->command->cmd, p);
 	if (err ? ret != err : ret < 0)
 		report(t, what, detail, ret, err);
@@ -97,7 +100,8 @@ static void call(struct trial *t, int fd, void *p, const char *what, long long d
 			command_done(t->command, t->arg);
 		return;
 	}
-	if (memcmp(before, t->pages, ROOM) || memcmp(&stage, &t->stage, sizeof(stage)))
+	if (memcmp(before, t->pages, ROOM) ||
+	    (!t->array_written && memcmp(&stage, &t->stage, sizeof(stage))))
 		report(t, "argument changed by an error,", detail, ret, err);
 	if (fd_next() != next)
 		report(t, "fd left open by an error,", detail, ret, err);
@@ -428,6 +432,7 @@ static void ioctl_readonly_argument_undone(void **state)
 		if (commands[i].cmd == EVERING_IOC_BELL_RING)
 			continue;
 		trial_begin(&t, &commands[i]);
+		t.array_written = true;
 		peers = ev_segment_info(t.stage.fd[ON_SEGMENT]).peers;
 		EV_EQ(mprotect(t.pages, ROOM, PROT_READ), 0);
 		call_bad(&t, "argument in a read-only page,", 0, gives ? -EFAULT : 0);

@@ -331,6 +331,18 @@ static void map_same_bytes_for_all(void **state)
 	close(seg);
 }
 
+/* Memory comes as one run of 2^n pages, or in whole blocks. */
+static size_t rounded(size_t sz)
+{
+	size_t run = EV_PAGE;
+
+	if (sz >= EV_BLOCK)
+		return (sz + EV_BLOCK - 1) & ~(EV_BLOCK - 1);
+	while (run < sz)
+		run *= 2;
+	return run;
+}
+
 /* Less than a block: every page is there, is shared, and ends where it should. */
 static void small_segment(size_t shared, size_t peer_size)
 {
@@ -342,17 +354,16 @@ static void small_segment(size_t shared, size_t peer_size)
 	int seg = ev_create(&small);
 	struct ev_peer a = ev_attach(seg), b = ev_attach(seg);
 	const struct evering_segment_info info = ev_segment_info(seg);
-	const size_t sz = info.segment_size - EV_BLOCK;
 	const size_t data = shared + 2 * peer_size;
+	const size_t sz = rounded(data);
 	unsigned char *all, *own;
 	size_t at;
 
 	EV_EQ(info.shared_size, shared);
 	EV_EQ(info.peer_size, peer_size);
 	EV_EQ(info.peers_offset, EV_BLOCK + shared);
-	EV_EQ(info.segment_size, EV_BLOCK + data);
-	EV_CHECK(info.bytes >= data);
-	EV_CHECK(info.bytes <= (data < EV_BLOCK ? 2 : 1) * data + EV_BLOCK);
+	EV_EQ(info.segment_size, EV_BLOCK + sz);
+	EV_EQ(info.bytes, sz);
 	all = ev_map(b.fd, EV_BLOCK, sz, PROT_READ);
 	expect_bytes(all, data, 0);
 	own = ev_map(a.fd, info.peers_offset + a.slot * peer_size, peer_size, RW);
@@ -363,6 +374,10 @@ static void small_segment(size_t shared, size_t peer_size)
 			     (unsigned char)(at / EV_PAGE % 255 + 1));
 	expect_bytes(all, shared, 0);
 	expect_bytes(all + shared + b.slot * peer_size, peer_size, 0);
+	/* What is there by rounding alone is nobody's. */
+	expect_bytes(all + data, sz - data, 0);
+	if (sz > data)
+		EV_EQ(ev_map_errno(a.fd, EV_BLOCK + data, EV_PAGE, RW, MAP_SHARED), -EACCES);
 	EV_EQ(ev_map_errno(a.fd, EV_BLOCK, sz + EV_PAGE, PROT_READ, MAP_SHARED), -EINVAL);
 	munmap(own, peer_size);
 	munmap(all, sz);

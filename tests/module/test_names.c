@@ -102,31 +102,34 @@ static void end_users(struct user *users, unsigned int nr)
 	}
 }
 
-/* The two bits of a class: r is OBSERVE, w is WRITE. */
+/* What the two bits of a class give; who may write may also look and invite. */
 static uint32_t bits_to_rights(uint32_t bits)
 {
-	return (bits & 4 ? EVERING_RIGHT_OBSERVE : 0) | (bits & 2 ? EVERING_RIGHT_WRITE : 0);
+	const uint32_t write = EVERING_RIGHT_OBSERVE | EVERING_RIGHT_WRITE | EVERING_RIGHT_INVITE;
+
+	return bits & 2 ? write : bits & 4 ? EVERING_RIGHT_OBSERVE : 0;
 }
 
+/* All that is allowed is given for 0, each subset of it when asked for, nothing more. */
 static void expect_rights(struct user *user, uint32_t allowed, uint32_t mode)
 {
-	const uint32_t both = EVERING_RIGHT_OBSERVE | EVERING_RIGHT_WRITE;
 	uint32_t wanted;
-	long long got = ask(user, 0);
+	long long got = ask(user, 0), right;
 
-	if (!allowed ? got != -EACCES : got < 0 || (got & both) != allowed)
-		ev_fail(__FILE__, __LINE__,
-			"mode %#o, uid %u gid %u: all rights give %lld, wanted %#x", mode,
-			user->uid, user->gid, got, allowed);
-	for (wanted = 1; wanted <= both; wanted++) {
+	right = allowed ? (long long)allowed : -EACCES;
+	if (got != right)
+		ev_fail(__FILE__, __LINE__, "mode %#o, uid %u gid %u: got %lld, wanted %lld", mode,
+			user->uid, user->gid, got, right);
+	for (wanted = 1; wanted <= EVERING_RIGHTS_ALL; wanted++) {
 		got = ask(user, wanted);
-		if (wanted & ~allowed ? got != -EACCES : got != wanted)
-			ev_fail(__FILE__, __LINE__, "mode %#o, uid %u gid %u: rights %#x give %lld",
+		right = wanted & ~allowed ? -EACCES : (long long)wanted;
+		if (got != right)
+			ev_fail(__FILE__, __LINE__, "mode %#o, uid %u gid %u, rights %#x: got %lld",
 				mode, user->uid, user->gid, wanted, got);
 	}
 }
 
-/* Every mode for owner, group and others; only the first class that fits counts. */
+/* Every mode for group and others; only the first class that fits counts. */
 static void names_mode_decides(void **state)
 {
 	static const uint32_t class_bits[] = { 0, 2, 4, 6 };
@@ -136,25 +139,60 @@ static void names_mode_decides(void **state)
 		{ .uid = OTHER, .gid = GROUP },
 		{ .uid = OTHER, .gid = OTHER },
 	};
-	unsigned int i;
 	int seg = ev_create(&shape);
+	unsigned int i;
 
 	(void)state;
 	start_users(users, 4);
-	for (i = 0; i < 64; i++) {
-		const uint32_t owner = class_bits[i >> 4], group = class_bits[i >> 2 & 3],
-			       other = class_bits[i & 3];
-		const uint32_t mode = owner << 6 | group << 3 | other;
+	for (i = 0; i < 16; i++) {
+		const uint32_t group = class_bits[i >> 2], other = class_bits[i & 3];
+		const uint32_t mode = (i & 1 ? 0600 : 0) | group << 3 | other;
 
 		EV_EQ(publish(seg, "shop", mode, OWNER, GROUP), 0);
-		expect_rights(&users[0], bits_to_rights(owner), mode);
-		expect_rights(&users[1], bits_to_rights(owner), mode);
+		/* The owner is not held up by his own mode. */
+		expect_rights(&users[0], EVERING_RIGHTS_ALL, mode);
+		expect_rights(&users[1], EVERING_RIGHTS_ALL, mode);
 		expect_rights(&users[2], bits_to_rights(group), mode);
 		expect_rights(&users[3], bits_to_rights(other), mode);
 		EV_EQ(ev_unpublish(seg), 0);
 	}
 	EV_EQ(ask(&users[0], 0), -ENOENT);
 	end_users(users, 4);
+	close(seg);
+}
+
+/* An owner's name is his own: he cannot give it to others, or take theirs. */
+static void publish_as_user(struct ev_link *link, void *arg)
+{
+	int seg = *(int *)arg;
+
+	(void)link;
+	ev_become(OWNER, OWNER);
+	EV_EQ(publish(seg, "shop", 0600, OTHER, ~0U), -EPERM);
+	EV_EQ(publish(seg, "shop", 0600, 0, ~0U), -EPERM);
+	EV_EQ(publish(seg, "shop", 0600, ~0U, GROUP), -EPERM);
+	EV_EQ(ev_segment_info(seg).published, 0);
+	EV_EQ(publish(seg, "shop", 0600, OWNER, OWNER), 0);
+	EV_EQ(ev_segment_info(seg).owner_uid, OWNER);
+	EV_EQ(ev_segment_info(seg).owner_gid, OWNER);
+	EV_EQ(ev_unpublish(seg), 0);
+	EV_EQ(publish(seg, "shop", 0600, ~0U, ~0U), 0);
+	EV_EQ(ev_segment_info(seg).owner_uid, OWNER);
+}
+
+static void names_given_away_by_root_only(void **state)
+{
+	int seg = ev_create(&shape);
+	struct ev_link child;
+
+	(void)state;
+	ev_child_start(&child, publish_as_user, &seg);
+	ev_child_join(&child);
+	EV_EQ(ev_unpublish(seg), 0);
+	EV_EQ(publish(seg, "shop", 0600, OTHER, GROUP), 0);
+	EV_EQ(ev_segment_info(seg).owner_uid, OTHER);
+	EV_EQ(ev_segment_info(seg).owner_gid, GROUP);
+	EV_EQ(ev_segment_info(seg).uid, 0);
 	close(seg);
 }
 
@@ -463,6 +501,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(names_mode_decides),
+		cmocka_unit_test(names_given_away_by_root_only),
 		cmocka_unit_test(names_inherited_control_gives_nothing),
 		cmocka_unit_test(names_occupied_refused),
 		cmocka_unit_test(names_length_limits),

@@ -91,7 +91,7 @@ struct look {
 static void look_as_other(struct ev_link *link, void *arg)
 {
 	const struct look *look = arg;
-	struct ev_peer other = ev_attach(seg);
+	struct ev_peer other = ev_attach_observer(seg);
 	/* Another window, so another address for the same bytes. */
 	char *p = ev_map(other.fd, EV_BLOCK, SHARED, PROT_READ);
 
