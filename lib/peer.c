@@ -13,6 +13,7 @@
 
 #include <evering/error.h>
 #include <evering/peer.h>
+#include <evering/reap.h>
 
 #include "backend.h"
 #include "internal.h"
@@ -90,6 +91,9 @@ int evr_peer_attach(struct evr_peer **out, struct evr_segment *segment,
 		peer_free(peer);
 		return err;
 	}
+	/* Who comes settles what those before have left; see evr_reap_auto(). */
+	if (peer->rights & EVR_RIGHT_WRITE)
+		evr_reap_dead(peer, NULL);
 	*out = peer;
 	return 0;
 }

@@ -57,7 +57,8 @@ struct evr_bytes {
 	uint64_t mask;
 	uint64_t frame_max;
 	uint64_t grant_sz; /* bytes reserved, or of the frame peeked at; valid when granted */
-	uint64_t frames; /* settled by this end */
+	uint64_t published; /* the position that the other side was told of */
+	uint64_t frames; /* committed or released by this end */
 	uint32_t grant_kind;
 	bool granted;
 };
@@ -181,6 +182,15 @@ static inline struct evr_peer_id evr_bytes_other(const struct evr_bytes *bytes)
 	return evr_lane_other(&bytes->lane);
 }
 
+/*
+ * evr_bytes_forget() - after -EPIPE or -EOWNERDEAD be ready for the next holder of the
+ * other role: until there is one the state is NO_PEER, and the _wait forms wait.
+ */
+static inline void evr_bytes_forget(struct evr_bytes *bytes)
+{
+	evr_lane_forget(&bytes->lane);
+}
+
 /* evr_bytes_need() - for evr_waiter_wait(): the other side's publications wake it. */
 static inline struct evr_need *evr_bytes_need(struct evr_bytes *bytes)
 {
@@ -191,7 +201,7 @@ static inline struct evr_need *evr_bytes_need(struct evr_bytes *bytes)
 static inline void evr_bytes_counts(const struct evr_bytes *bytes, enum evr_role role,
 				    struct evr_ring_counts *out)
 {
-	evr_lane_counts(bytes->lane.role == role ? bytes->lane.mine : bytes->lane.other, out);
+	evr_lane_counts(&bytes->lane, role, out);
 }
 
 #ifdef __cplusplus

@@ -45,7 +45,8 @@ struct evr_object {
 
 struct evr_dir_info {
 	uint32_t entries_max, entries; /* entries: published now */
-	uint64_t bytes_max, bytes; /* for objects; held by published ones */
+	uint32_t claimed; /* of a creation or removal under way */
+	uint64_t bytes_max, bytes; /* for objects; held by them */
 	uint64_t bytes_kept; /* held by removed ones, for use again */
 };
 

@@ -52,21 +52,21 @@ struct evr_lane_counts {
 	struct evr_a64 resv[10];
 };
 
-/* What one role writes: wholly in memory that its owner may write. */
+/*
+ * What one role writes: wholly in memory that its owner may write. Who the owner is
+ * stands in the ring's entry of the directory.
+ */
 struct evr_lane_side {
 	/* the owner writes it with every publication */
 	EVR_ALIGNAS(EVR_LINE_SZ) struct evr_a64 pos;
 	uint8_t resv0[EVR_LINE_SZ - sizeof(struct evr_a64)];
 	/* the owner writes it when it parks */
 	struct evr_need need;
-	/* {incarnation:48 | slot:8 | state:8}: CAS by claimers, the owner and reapers */
-	EVR_ALIGNAS(EVR_LINE_SZ) struct evr_a64 owner;
-	uint8_t resv1[EVR_LINE_SZ - sizeof(struct evr_a64)];
 	/* the owner writes it now and then */
 	EVR_ALIGNAS(EVR_LINE_SZ) struct evr_lane_counts counts;
 };
 
-EVR_STATIC_ASSERT(sizeof(struct evr_lane_side) == 4 * EVR_LINE_SZ, "part of the shared layout");
+EVR_STATIC_ASSERT(sizeof(struct evr_lane_side) == 3 * EVR_LINE_SZ, "part of the shared layout");
 
 /* Written once before the object is published; read once at open. */
 struct evr_lane_geometry {
@@ -86,7 +86,7 @@ struct evr_lane_object {
 	struct evr_lane_side sides[2]; /* by enum evr_role */
 };
 
-EVR_STATIC_ASSERT(sizeof(struct evr_lane_object) == 9 * EVR_LINE_SZ, "part of the shared layout");
+EVR_STATIC_ASSERT(sizeof(struct evr_lane_object) == 7 * EVR_LINE_SZ, "part of the shared layout");
 
 /* One end, private to the thread that uses it. The fields are not for callers. */
 struct evr_lane {
@@ -94,33 +94,61 @@ struct evr_lane {
 	uint64_t limit; /* pos may go so far without another look at the other side */
 	uint64_t span;
 	uint8_t *data;
-	struct evr_lane_side *mine;
+	struct evr_lane_side *mine; /* NULL: closed */
 	const struct evr_lane_side *other;
 	bool registered; /* the barrier of a publication may be omitted */
 	bool corrupt;
 	uint8_t role;
-	uint64_t rung_epoch; /* the other side's park that we rang for */
-	uint64_t calm_pos; /* see evr_lane_refresh() */
-	uint64_t calm_epoch;
-	uint64_t past_owner; /* the other side's owner word when its story was over at open */
-	uint64_t owner_word; /* what we wrote into our side */
+	uint64_t rung_epoch; /* the other side's park that we have rung for */
+	uint64_t calm_pos; /* where we last looked whether we still park, and */
+	uint64_t calm_epoch; /* our last park then */
+	uint64_t calm_step; /* positions without a park after which we say AWAKE */
+	uint64_t past; /* owner word of a holder of the other role whose story is over */
+	uint64_t before, held; /* what the owner word of our side was and is */
+	struct evr_a64 *owner; /* of our side */
+	const struct evr_a64 *other_owner;
 	struct evr_peer *peer;
+	struct evr_lane_object *shared;
 	struct evr_object object;
 	struct evr_lane_geometry geometry;
 };
 
-/* Counts of both sides; see struct evr_lane_counts. */
+/* A copy of one side's counts; see struct evr_lane_counts. */
 struct evr_ring_counts {
 	uint64_t pos, opens, messages, blocked, parks, rings, corrupt;
 	struct evr_peer_id owner; /* slot EVR_SLOT_ANY when nobody holds the role */
 };
 
-/* For spsc.c and bytes.c. Positions of @g and its type tag must be set. */
+/*
+ * For spsc.c and bytes.c: make an object of these properties; layout is filled in.
+ * Return: as evr_dir_create().
+ */
 EVR_API int evr_lane_create(struct evr_peer *peer, const char *name, uint32_t kind,
-			    const struct evr_lane_geometry *g);
+			    const struct evr_lane_geometry *geometry);
+
+/*
+ * Take a role of a ring by name and copy its properties, to be checked before
+ * evr_lane_start(). @l is filled in.
+ * Return: 0; -ENOENT; -EINVAL another kind, no role; -EBUSY; -EBADMSG; -EROFS;
+ * -EOPNOTSUPP a ring in another peer's region; -EOVERFLOW.
+ */
 EVR_API int evr_lane_open(struct evr_lane *l, struct evr_peer *peer, const char *name,
 			  uint32_t kind, enum evr_role role);
+
+/* Go on from where the last holder stopped. -EBADMSG */
+EVR_API int evr_lane_start(struct evr_lane *l);
+
+/* Instead of evr_lane_start(): leave the role as it was found. */
+EVR_API void evr_lane_abandon(struct evr_lane *l);
+
+/* Give the role back and tell the other side. */
 EVR_API void evr_lane_close(struct evr_lane *l);
+
+/*
+ * After the end of one holder of the other role, be ready for the next: states
+ * CLOSED and PEER_DEAD become NO_PEER until somebody takes the role.
+ */
+EVR_API void evr_lane_forget(struct evr_lane *l);
 
 /* Look at the other side again. Return: positions available to this end. */
 EVR_API uint64_t evr_lane_refresh(struct evr_lane *l);
@@ -149,10 +177,14 @@ EVR_API int evr_lane_wait(struct evr_lane *l, struct evr_waiter *w, uint64_t wan
 /* The error that a state stands for; 0 for OK and NO_PEER. */
 EVR_API int evr_ring_state_error(enum evr_ring_state state);
 
-EVR_API void evr_lane_counts(const struct evr_lane_side *side, struct evr_ring_counts *out);
+EVR_API void evr_lane_counts(const struct evr_lane *l, enum evr_role role,
+			     struct evr_ring_counts *out);
 
-/* Settle what @dead held. Return: how many sides. */
-EVR_API uint32_t evr_lane_reap(struct evr_lane_object *o, struct evr_peer_id dead);
+/* A span must be a power of two, so that a position's place is a mask away. */
+static inline bool evr_lane_span_is_valid(uint64_t span, uint64_t min, uint64_t max)
+{
+	return span >= min && span <= max && !(span & (span - 1));
+}
 
 static inline uint64_t evr_lane_avail(const struct evr_lane *l)
 {

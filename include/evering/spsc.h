@@ -92,6 +92,15 @@ static inline struct evr_peer_id evr_spsc_other(const struct evr_spsc *ring)
 	return evr_lane_other(&ring->lane);
 }
 
+/*
+ * evr_spsc_forget() - after -EPIPE or -EOWNERDEAD be ready for the next holder of the
+ * other role: until there is one the state is NO_PEER, and the _wait forms wait.
+ */
+static inline void evr_spsc_forget(struct evr_spsc *ring)
+{
+	evr_lane_forget(&ring->lane);
+}
+
 /* evr_spsc_need() - for evr_waiter_wait(): the other side's publications wake it. */
 static inline struct evr_need *evr_spsc_need(struct evr_spsc *ring)
 {
@@ -113,7 +122,7 @@ static inline uint32_t evr_spsc_avail(struct evr_spsc *ring)
 static inline void evr_spsc_counts(const struct evr_spsc *ring, enum evr_role role,
 				   struct evr_ring_counts *out)
 {
-	evr_lane_counts(ring->lane.role == role ? ring->lane.mine : ring->lane.other, out);
+	evr_lane_counts(&ring->lane, role, out);
 }
 
 static inline void *evr_spsc_slot(const struct evr_spsc *ring, uint64_t pos, uint32_t elem_sz)
@@ -225,8 +234,13 @@ static inline void *evr_spsc_grant(struct evr_spsc *ring, uint32_t *nr)
 
 static inline void evr_spsc_settle(struct evr_spsc *ring, uint32_t nr)
 {
+	uint64_t avail = evr_lane_avail(&ring->lane);
+
 	if (nr > ring->grant_nr)
 		nr = ring->grant_nr;
+	/* Less than was granted only when the other side was found corrupt since. */
+	if (nr > avail)
+		nr = (uint32_t)avail;
 	ring->grant_nr = 0;
 	if (!nr)
 		return;

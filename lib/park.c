@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Park and wake; include/evering/park.h has the model.
+ *
+ * The sleeper                            The waker
+ *   need = {epoch + 1, bell, ASLEEP}       publish
+ *   full barrier             PARK          full barrier, omitted while need is AWAKE
+ *   is there work?                         need ASLEEP, of an epoch not rung for?
+ *   sleep on the bell                      ring the bell
+ *   need = {epoch + 1, 0, ALERT}
+ *
+ * Of the two looks at least one sees what the other side wrote before. A bell
+ * stays pending until it is taken, so one that comes before the sleep ends it.
+ * Each sleep has an epoch of its own: a waker that has rung for the last one and
+ * was not believed rings again.
+ */
+#include "park.h"
+
+#include <errno.h>
+#include <linux/membarrier.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <evering/bell.h>
+#include <evering/reap.h>
+
+#include "backend.h"
+#include "internal.h"
+#include "reap.h"
+
+/* About what a park costs; spinning longer than that never pays. */
+#define SPIN_NS_MAX 100000
+#define SPIN_NS_MIN 1000
+#define SPIN_NS_FIRST 20000
+/* Looks between two looks at the clock, 20 ns each: it must not be what spinning is made of. */
+#define SPINS_PER_CLOCK 16
+/* The barrier on all processors has failed: sleep so long at most, ns, once. */
+#define UNBARRED_SLEEP_NS 1000000
+
+#define NEED(epoch, bell, state)                                                               \
+	((uint64_t)(epoch) << EVR_NEED_EPOCH_SHIFT | (uint64_t)(bell) << EVR_NEED_BELL_SHIFT | \
+	 (state))
+
+#ifndef EVR_ATOMIC_MODEL
+bool evr_park_register(void)
+{
+	return !syscall(__NR_membarrier, MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED, 0, 0);
+}
+
+bool evr_fence_all(void)
+{
+	return !syscall(__NR_membarrier, MEMBARRIER_CMD_GLOBAL_EXPEDITED, 0, 0);
+}
+#endif
+
+int evr_waiter_init(struct evr_waiter *w, struct evr_peer *peer, enum evr_wait_policy policy)
+{
+	cpu_set_t cpus;
+
+	*w = (struct evr_waiter){ .peer = peer, .policy = policy, .bell = -1 };
+	if (policy != EVR_WAIT_ADAPTIVE && policy != EVR_WAIT_BUSY && policy != EVR_WAIT_SLEEP)
+		return evr_fail(-EINVAL, "waiter: policy %d is none of enum evr_wait_policy",
+				policy);
+	w->bell = evr_bell_claim(peer);
+	if (w->bell < 0)
+		return w->bell;
+	/* On one processor the other side cannot make progress while we spin. */
+	if (!sched_getaffinity(0, sizeof(cpus), &cpus) && CPU_COUNT(&cpus) == 1)
+		w->spin_ns = 0;
+	else
+		w->spin_ns = SPIN_NS_FIRST;
+	return 0;
+}
+
+void evr_waiter_fini(struct evr_waiter *w)
+{
+	if (w->bell >= 0)
+		evr_bell_unclaim(w->peer, w->bell);
+	w->bell = -1;
+}
+
+static bool waiter_may_spin(const struct evr_waiter *w)
+{
+	return w->policy == EVR_WAIT_BUSY || (w->policy == EVR_WAIT_ADAPTIVE && w->spin_ns);
+}
+
+/*
+ * The next budget: twice as long as this wait took, if that is not too long to spin
+ * for at all; a wait that was answered sooner lowers it slowly.
+ */
+static void waiter_learn(struct evr_waiter *w, uint64_t waited_ns)
+{
+	uint64_t ns = 2 * waited_ns;
+
+	if (w->policy != EVR_WAIT_ADAPTIVE)
+		return;
+	if (waited_ns > SPIN_NS_MAX)
+		ns = w->spin_ns / 2;
+	else if (ns < w->spin_ns)
+		ns = w->spin_ns - (w->spin_ns - ns) / 8;
+	if (ns < SPIN_NS_MIN)
+		ns = SPIN_NS_MIN;
+	w->spin_ns = ns < SPIN_NS_MAX ? ns : SPIN_NS_MAX;
+}
+
+/* 0 ready; -EAGAIN: sleep now; -ETIMEDOUT; -EOWNERDEAD. */
+static int waiter_spin(struct evr_waiter *w, bool (*ready)(void *), void *arg, uint64_t start_ns,
+		       uint64_t deadline_ns)
+{
+	uint64_t now_ns = start_ns;
+	int i;
+
+	for (;;) {
+		for (i = 0; i < SPINS_PER_CLOCK; i++) {
+			evr_pause();
+			if (ready(arg)) {
+				w->counts.spins++;
+				waiter_learn(w, now_ns - start_ns);
+				return 0;
+			}
+		}
+		now_ns = evr_now_ns();
+		if (now_ns >= deadline_ns)
+			return -ETIMEDOUT;
+		if (w->policy == EVR_WAIT_ADAPTIVE && now_ns - start_ns >= w->spin_ns)
+			return -EAGAIN;
+		evr_peer_check(w->peer);
+		if (!evr_peer_is_live(w->peer, evr_peer_self(w->peer)))
+			return evr_fail(-EOWNERDEAD, "wait: this peer has ended or was revoked");
+	}
+}
+
+/* Say in all of them that we sleep. True when a waker may have omitted its barrier. */
+static bool needs_arm(struct evr_need *const *needs, uint32_t nr, int bell)
+{
+	bool awake = false;
+	uint64_t word;
+	uint32_t i;
+
+	for (i = 0; i < nr; i++) {
+		/* Relaxed: nobody but this side's owner writes it. */
+		word = evr_a64_load_relaxed(&needs[i]->word);
+		awake |= (word & EVR_NEED_STATE) == EVR_NEED_AWAKE;
+		word = NEED((word >> EVR_NEED_EPOCH_SHIFT) + 1, bell, EVR_NEED_ASLEEP);
+		/* Release: who sees it also sees who owns this side, see evr_lane_wake(). */
+		evr_a64_store_release(&needs[i]->word, word); /* PARK */
+	}
+	return awake;
+}
+
+static void needs_disarm(struct evr_need *const *needs, uint32_t nr)
+{
+	uint64_t word;
+	uint32_t i;
+
+	for (i = 0; i < nr; i++) {
+		word = evr_a64_load_relaxed(&needs[i]->word);
+		word = NEED(word >> EVR_NEED_EPOCH_SHIFT, 0, EVR_NEED_ALERT);
+		evr_a64_store_relaxed(&needs[i]->word, word);
+	}
+}
+
+/*
+ * Bell 63 is one for all threads of a peer, and the first takes it: pass it on to
+ * the bells of the other waiters, so that each asks its ready() again.
+ */
+static void waiter_pass_event_on(struct evr_waiter *w)
+{
+	uint64_t others = evr_a64_load_acquire(&w->peer->claimed) & ~(1ULL << w->bell);
+
+	w->counts.events++;
+	if (others)
+		evr_bell_ring(w->peer, evr_peer_self(w->peer), others);
+	if (evr_reap_is_auto(w->peer) && evr_peer_rights(w->peer) & EVR_RIGHT_WRITE)
+		evr_reap_dead(w->peer, NULL);
+}
+
+/* One sleep. 0: look again. */
+static int waiter_park(struct evr_waiter *w, uint64_t deadline_ns)
+{
+	struct evr_bells bells = { 0 };
+	int err;
+
+	w->counts.parks++;
+	err = evr_bell_wait(w->peer, 1ULL << w->bell | 1ULL << EVR_BELL_PEER_EVENT, deadline_ns,
+			    &bells);
+	if (!err && bells.bits & 1ULL << EVR_BELL_PEER_EVENT)
+		waiter_pass_event_on(w);
+	return err;
+}
+
+static int waiter_sleep(struct evr_waiter *w, struct evr_need *const *needs, uint32_t nr,
+			bool (*ready)(void *), void *arg, uint64_t deadline_ns)
+{
+	uint64_t until_ns;
+	int err;
+
+	for (;;) {
+		until_ns = deadline_ns;
+		if (!needs_arm(needs, nr, w->bell)) {
+			evr_fence(); /* PARK */
+		} else if (!evr_fence_all()) { /* PARK */
+			/* Forbidden to us by now. What a processor holds back, it does not for so long. */
+			until_ns = evr_now_ns() + UNBARRED_SLEEP_NS;
+			evr_fence();
+		}
+		if (ready(arg)) {
+			err = 0;
+			break;
+		}
+		err = waiter_park(w, until_ns < deadline_ns ? until_ns : deadline_ns);
+		if (ready(arg)) {
+			err = 0;
+			break;
+		}
+		if (err == -ETIMEDOUT && until_ns < deadline_ns)
+			continue;
+		if (err)
+			break;
+		w->counts.idle++;
+	}
+	needs_disarm(needs, nr);
+	return err;
+}
+
+int evr_waiter_wait(struct evr_waiter *w, struct evr_need *const *needs, uint32_t nr,
+		    bool (*ready)(void *), void *arg, uint64_t deadline_ns)
+{
+	uint64_t start_ns;
+	int err;
+
+	if (ready(arg))
+		return 0;
+	if (!deadline_ns)
+		return -ETIMEDOUT;
+	w->counts.waits++;
+	if (!waiter_may_spin(w))
+		return waiter_sleep(w, needs, nr, ready, arg, deadline_ns);
+	start_ns = evr_now_ns();
+	err = waiter_spin(w, ready, arg, start_ns, deadline_ns);
+	if (err != -EAGAIN)
+		return err;
+	err = waiter_sleep(w, needs, nr, ready, arg, deadline_ns);
+	waiter_learn(w, evr_now_ns() - start_ns);
+	return err;
+}
+
+int evr_need_look(const struct evr_need *need, uint64_t *last_epoch)
+{
+	uint64_t u_word, bell;
+
+	evr_fence(); /* PARK */
+	u_word = evr_a64_load_acquire(&need->word);
+	if ((u_word & EVR_NEED_STATE) != EVR_NEED_ASLEEP)
+		return -1;
+	if (u_word >> EVR_NEED_EPOCH_SHIFT == *last_epoch)
+		return -1;
+	bell = u_word >> EVR_NEED_BELL_SHIFT & 0xff;
+	if (bell >= EVR_BELLS_CLAIM)
+		return -1;
+	*last_epoch = u_word >> EVR_NEED_EPOCH_SHIFT;
+	return (int)bell;
+}
+
+void evr_wake(struct evr_peer *peer, const struct evr_need *need, struct evr_peer_id sleeper,
+	      uint64_t *last_epoch)
+{
+	int bell = evr_need_look(need, last_epoch);
+
+	/* -ESTALE: it died in its sleep. Nobody is there to be woken. */
+	if (bell >= 0)
+		evr_bell_ring(peer, sleeper, 1ULL << bell);
+}
