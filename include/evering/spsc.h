@@ -199,8 +199,6 @@ static inline uint32_t evr_spsc_push(struct evr_spsc *ring, const void *elems, u
 			return evr_spsc_push_sized(ring, elems, 1, 8);
 		return evr_spsc_push_sized(ring, elems, nr, 8);
 	}
-	if (ring->elem_sz == 64 && nr == 1)
-		return evr_spsc_push_sized(ring, elems, 1, 64);
 	return evr_spsc_push_sized(ring, elems, nr, ring->elem_sz);
 }
 
@@ -215,8 +213,6 @@ static inline uint32_t evr_spsc_pop(struct evr_spsc *ring, void *elems, uint32_t
 			return evr_spsc_pop_sized(ring, elems, 1, 8);
 		return evr_spsc_pop_sized(ring, elems, nr, 8);
 	}
-	if (ring->elem_sz == 64 && nr == 1)
-		return evr_spsc_pop_sized(ring, elems, 1, 64);
 	return evr_spsc_pop_sized(ring, elems, nr, ring->elem_sz);
 }
 

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A segment with this process as a peer, and child processes that are peers too.
+ * What a child does is checked by CHECK(), which ends it; what the parent does by
+ * cmocka's asserts.
+ */
+#ifndef EVERING_TEST_PAIR_H
+#define EVERING_TEST_PAIR_H
+
+#include <errno.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include <evering/evering.h>
+
+/* Against hangs only: no test passes or fails by how fast it is. */
+#define PAIR_PATIENCE_NS 60000000000ULL
+
+#define CHECK(cond)                                                                      \
+	do {                                                                             \
+		if (!(cond)) {                                                           \
+			fprintf(stderr, "# %s:%d: %s (%s)\n", __FILE__, __LINE__, #cond, \
+				evr_error_detail());                                     \
+			_exit(2);                                                        \
+		}                                                                        \
+	} while (0)
+
+struct pair {
+	struct evr_segment *segment;
+	struct evr_peer *peer;
+};
+
+static inline uint64_t pair_deadline(void)
+{
+	return evr_now_ns() + PAIR_PATIENCE_NS;
+}
+
+static inline int pair_open(void **state)
+{
+	struct evr_segment_options options = { .struct_sz = sizeof(options),
+					       .shared_sz = 4 << 20,
+					       .peers_max = 16 };
+	struct pair *pair = calloc(1, sizeof(*pair));
+
+	if (!pair || evr_segment_create(&pair->segment, "local:", &options) ||
+	    evr_peer_attach(&pair->peer, pair->segment, NULL)) {
+		fprintf(stderr, "# %s\n", evr_error_detail());
+		return -1;
+	}
+	*state = pair;
+	return 0;
+}
+
+static inline int pair_close(void **state)
+{
+	struct pair *pair = *state;
+
+	evr_peer_detach(pair->peer);
+	evr_segment_close(pair->segment);
+	free(pair);
+	return 0;
+}
+
+/* Run fn as another peer in another process. */
+static inline pid_t pair_fork(struct pair *pair, void (*fn)(struct evr_peer *peer, void *arg),
+			      void *arg)
+{
+	struct evr_peer *peer;
+	pid_t pid;
+
+	fflush(NULL);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid)
+		return pid;
+	alarm(120);
+	CHECK(!evr_peer_attach(&peer, pair->segment, NULL));
+	fn(peer, arg);
+	evr_peer_detach(peer);
+	_exit(0);
+}
+
+static inline void pair_join(pid_t pid)
+{
+	int status = -1;
+
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
+static inline void pair_kill(pid_t pid)
+{
+	int status = -1;
+
+	kill(pid, SIGKILL);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status));
+	assert_int_equal(WTERMSIG(status), SIGKILL);
+}
+
+static inline void pair_sleep_us(unsigned int us)
+{
+	struct timespec ts = { .tv_nsec = (long)us * 1000 };
+
+	nanosleep(&ts, NULL);
+}
+
+/* Peers that have ended, reaped by us or by one of themselves: wait until none is left. */
+static inline void pair_settle(struct pair *pair)
+{
+	uint64_t deadline = pair_deadline();
+	struct evr_peer_info infos[16];
+	int i, nr, others;
+
+	do {
+		assert_true(evr_now_ns() < deadline);
+		evr_peer_check(pair->peer);
+		assert_true(evr_reap_dead(pair->peer, NULL) >= 0);
+		nr = evr_peer_list(pair->peer, infos, 16);
+		for (i = 0, others = 0; i < nr && i < 16; i++)
+			others += infos[i].id.slot != evr_peer_self(pair->peer).slot;
+		if (others)
+			pair_sleep_us(1000);
+	} while (others);
+}
+
+/* xorshift: the same numbers for the same seed. */
+static inline uint64_t pair_random(uint64_t *seed)
+{
+	*seed ^= *seed << 13;
+	*seed ^= *seed >> 7;
+	*seed ^= *seed << 17;
+	return *seed;
+}
+
+#endif
