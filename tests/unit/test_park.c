@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Park and wake: deadlines, one ring for a park, and races in which a wake-up
+ * could get lost. EVERING_TEST_LONG in the environment makes ten times as many.
+ *
+ * Mutants seen to fail here: no barrier in evr_need_look() (park_races_*), no look
+ * between needs_arm() and the sleep (park_races_*), an epoch that does not grow
+ * (park_same_sleep_rung_once), no barrier on all processors after AWAKE
+ * (park_races_awake_*), peer events kept to oneself (park_peer_event_wakes_all).
+ */
+#include "pair.h"
+
+#include <pthread.h>
+
+#define RACES 100000
+
+static uint64_t races(void)
+{
+	return getenv("EVERING_TEST_LONG") ? 10 * RACES : RACES;
+}
+
+static bool never(void *arg)
+{
+	return false;
+}
+
+static bool always(void *arg)
+{
+	++*(int *)arg;
+	return true;
+}
+
+static void park_more_waiters_than_bells_refused(void **state)
+{
+	static struct evr_waiter waiters[EVR_BELLS_CLAIM + 1];
+	struct pair *pair = *state;
+	int i;
+
+	for (i = 0; i < EVR_BELLS_CLAIM; i++)
+		assert_int_equal(evr_waiter_init(&waiters[i], pair->peer, EVR_WAIT_SLEEP), 0);
+	assert_int_equal(evr_waiter_init(&waiters[i], pair->peer, EVR_WAIT_SLEEP), -ENOSPC);
+	evr_waiter_fini(&waiters[7]);
+	evr_waiter_fini(&waiters[7]);
+	assert_int_equal(evr_waiter_init(&waiters[i], pair->peer, EVR_WAIT_SLEEP), 0);
+	assert_int_equal(evr_waiter_init(&waiters[7], pair->peer, EVR_WAIT_SLEEP), -ENOSPC);
+	for (i = 0; i <= EVR_BELLS_CLAIM; i++)
+		evr_waiter_fini(&waiters[i]);
+	assert_int_equal(evr_waiter_init(&waiters[0], pair->peer, (enum evr_wait_policy)3),
+			 -EINVAL);
+}
+
+static void park_deadline_honoured_by_every_policy(void **state)
+{
+	static const enum evr_wait_policy policies[] = { EVR_WAIT_ADAPTIVE, EVR_WAIT_BUSY,
+							 EVR_WAIT_SLEEP };
+	struct evr_need *need = aligned_alloc(EVR_LINE_SZ, sizeof(*need));
+	struct pair *pair = *state;
+	struct evr_waiter w;
+	uint64_t until;
+	int i, looks;
+
+	memset(need, 0, sizeof(*need));
+	for (i = 0; i < 3; i++) {
+		assert_int_equal(evr_waiter_init(&w, pair->peer, policies[i]), 0);
+		assert_int_equal(evr_waiter_wait(&w, &need, 1, never, NULL, 0), -ETIMEDOUT);
+		assert_int_equal(evr_waiter_wait(&w, &need, 1, never, NULL, 1), -ETIMEDOUT);
+		until = evr_now_ns() + 20000000;
+		assert_int_equal(evr_waiter_wait(&w, &need, 1, never, NULL, until), -ETIMEDOUT);
+		assert_true(evr_now_ns() >= until);
+		assert_int_equal(evr_waiter_wait(&w, NULL, 0, never, NULL, until), -ETIMEDOUT);
+		looks = 0;
+		assert_int_equal(evr_waiter_wait(&w, &need, 1, always, &looks, 0), 0);
+		assert_int_equal(looks, 1);
+		assert_true((need->word.v & EVR_NEED_STATE) != EVR_NEED_ASLEEP);
+		assert_true((policies[i] == EVR_WAIT_BUSY) == (w.counts.parks == 0));
+		evr_waiter_fini(&w);
+	}
+	free(need);
+}
+
+static bool on_alarm_set;
+
+static void on_alarm(int sig)
+{
+	on_alarm_set = true;
+}
+
+static void park_signal_handled_interrupts(void **state)
+{
+	struct sigaction action = { .sa_handler = on_alarm }, before;
+	struct pair *pair = *state;
+	struct evr_waiter w;
+
+	assert_int_equal(sigaction(SIGALRM, &action, &before), 0);
+	assert_int_equal(evr_waiter_init(&w, pair->peer, EVR_WAIT_SLEEP), 0);
+	ualarm(20000, 0);
+	assert_int_equal(evr_waiter_wait(&w, NULL, 0, never, NULL, pair_deadline()), -EINTR);
+	assert_true(on_alarm_set);
+	evr_waiter_fini(&w);
+	sigaction(SIGALRM, &before, NULL);
+}
+
+#define NEED(epoch, bell, state) ((uint64_t)(epoch) << 16 | (uint64_t)(bell) << 8 | (state))
+
+static void park_same_sleep_rung_once(void **state)
+{
+	struct evr_need need = { 0 };
+	uint64_t last = 0;
+
+	assert_int_equal(evr_need_look(&need, &last), -1);
+	need.word.v = NEED(1, 5, EVR_NEED_ALERT);
+	assert_int_equal(evr_need_look(&need, &last), -1);
+	need.word.v = NEED(1, 5, EVR_NEED_ASLEEP);
+	assert_int_equal(evr_need_look(&need, &last), 5);
+	assert_int_equal(evr_need_look(&need, &last), -1);
+	need.word.v = NEED(2, 61, EVR_NEED_ASLEEP);
+	assert_int_equal(evr_need_look(&need, &last), 61);
+	assert_int_equal(evr_need_look(&need, &last), -1);
+	/* Nonsense: no bell that is not a waiter's. */
+	need.word.v = NEED(3, 62, EVR_NEED_ASLEEP);
+	assert_int_equal(evr_need_look(&need, &last), -1);
+	need.word.v = NEED(4, 255, EVR_NEED_ASLEEP);
+	assert_int_equal(evr_need_look(&need, &last), -1);
+	need.word.v = UINT64_MAX;
+	assert_int_equal(evr_need_look(&need, &last), -1);
+}
+
+/* Shared by two processes that take turns: each side has a count and a need. */
+struct court {
+	struct {
+		EVR_ALIGNAS(EVR_LINE_SZ) struct evr_a64 turns;
+		struct evr_need need;
+		struct evr_a64 slot, incarnation;
+		EVR_ALIGNAS(EVR_LINE_SZ) struct evr_a64 spins;
+	} side[2];
+};
+
+struct player {
+	struct court *court;
+	int me;
+	uint64_t want;
+};
+
+static bool has_turn(void *arg)
+{
+	struct player *p = arg;
+
+	return evr_a64_load_acquire(&p->court->side[!p->me].turns) >= p->want;
+}
+
+/* Publish, then wake, as a ring does; the barrier is omitted for who is AWAKE. */
+static void hit(struct evr_peer *peer, struct player *p, uint64_t turns, bool registered,
+		uint64_t *last)
+{
+	struct evr_peer_id other;
+
+	evr_a64_store_release(&p->court->side[p->me].turns, turns);
+	if (!evr_need_is_alert(&p->court->side[!p->me].need, registered))
+		return;
+	other.slot = (uint32_t)evr_a64_load_acquire(&p->court->side[!p->me].slot);
+	other.incarnation = evr_a64_load_acquire(&p->court->side[!p->me].incarnation);
+	evr_wake(peer, &p->court->side[!p->me].need, other, last);
+}
+
+struct match {
+	struct evr_object object;
+	uint64_t turns;
+	enum evr_wait_policy policy;
+	bool awake; /* say AWAKE again after each park */
+};
+
+static void play(struct evr_peer *peer, const struct match *m, int me)
+{
+	struct player p = { .court = evr_peer_at(peer, m->object.off, m->object.sz), .me = me };
+	uint64_t last = 0, seed = 3 + (uint64_t)me, turn, spins, word;
+	struct evr_need *need = &p.court->side[me].need;
+	bool registered = evr_park_register();
+	struct evr_waiter w;
+
+	CHECK(!evr_waiter_init(&w, peer, m->policy));
+	evr_a64_store_relaxed(&p.court->side[me].incarnation, evr_peer_self(peer).incarnation);
+	evr_a64_store_release(&p.court->side[me].slot, evr_peer_self(peer).slot);
+	for (turn = 1; turn <= m->turns; turn++) {
+		p.want = me ? turn : turn - 1;
+		CHECK(!evr_waiter_wait(&w, &need, 1, has_turn, &p, pair_deadline()));
+		word = evr_a64_load_relaxed(&need->word);
+		if (m->awake && registered && (word & EVR_NEED_STATE) == EVR_NEED_ALERT)
+			evr_a64_store_relaxed(&need->word,
+					      word >> EVR_NEED_EPOCH_SHIFT << EVR_NEED_EPOCH_SHIFT |
+						      EVR_NEED_AWAKE);
+		/* So that the publication meets each step of the other's parking. */
+		for (spins = pair_random(&seed) % 400; spins; spins--)
+			evr_compiler_fence();
+		hit(peer, &p, turn, registered, &last);
+	}
+	evr_waiter_fini(&w);
+}
+
+static void play_second(struct evr_peer *peer, void *arg)
+{
+	play(peer, arg, 1);
+}
+
+static void race(struct pair *pair, struct match *m)
+{
+	struct court *court;
+	pid_t pid;
+
+	assert_int_equal(
+		evr_dir_create(pair->peer, "court", EVR_KIND_USER, sizeof(*court), &m->object), 0);
+	court = evr_peer_at(pair->peer, m->object.off, m->object.sz);
+	memset(court, 0, sizeof(*court));
+	court->side[0].slot.v = court->side[1].slot.v = EVR_SLOT_ANY;
+	pid = pair_fork(pair, play_second, m);
+	/* Nobody sleeps before it is known whom to ring: that is the ring's owner word. */
+	while (evr_a64_load_acquire(&court->side[1].slot) == EVR_SLOT_ANY)
+		pair_sleep_us(100);
+	play(pair->peer, m, 0);
+	pair_join(pid);
+	assert_true(court->side[0].turns.v == m->turns && court->side[1].turns.v == m->turns);
+	pair_settle(pair);
+}
+
+static void park_races_adaptive_lose_no_wake(void **state)
+{
+	race(*state, &(struct match){ .turns = races(), .policy = EVR_WAIT_ADAPTIVE });
+}
+
+static void park_races_sleeping_lose_no_wake(void **state)
+{
+	race(*state, &(struct match){ .turns = races() / 2, .policy = EVR_WAIT_SLEEP });
+}
+
+static void park_races_awake_lose_no_wake(void **state)
+{
+	race(*state,
+	     &(struct match){ .turns = races() / 5, .policy = EVR_WAIT_SLEEP, .awake = true });
+}
+
+/* One waiter, two rings, each with a producer of its own. */
+static void feed(struct evr_peer *peer, void *arg)
+{
+	struct evr_waiter w;
+	struct evr_spsc ring;
+	uint64_t i;
+
+	CHECK(!evr_waiter_init(&w, peer, EVR_WAIT_ADAPTIVE));
+	CHECK(!evr_spsc_open(&ring, peer, arg, EVR_PRODUCER, 0));
+	for (i = 0; i < 5000; i++) {
+		CHECK(evr_spsc_push_wait(&ring, &w, &i, 1, pair_deadline()) == 1);
+		if (i % 64 == 0)
+			pair_sleep_us(50);
+	}
+	evr_spsc_close(&ring);
+	evr_waiter_fini(&w);
+}
+
+static bool any_has_work(void *arg)
+{
+	struct evr_spsc *rings = arg;
+
+	return evr_spsc_avail(&rings[0]) || evr_spsc_avail(&rings[1]);
+}
+
+static void park_one_waiter_sleeps_on_many_needs(void **state)
+{
+	struct evr_spsc_options options = { .struct_sz = sizeof(options), .capacity = 16 };
+	static char names[2][2] = { "a", "b" };
+	struct pair *pair = *state;
+	struct evr_need *needs[2];
+	uint64_t value, next[2] = { 0, 0 };
+	struct evr_spsc rings[2];
+	struct evr_waiter w;
+	pid_t pids[2];
+	int i;
+
+	assert_int_equal(evr_waiter_init(&w, pair->peer, EVR_WAIT_SLEEP), 0);
+	for (i = 0; i < 2; i++) {
+		assert_int_equal(evr_spsc_create(pair->peer, names[i], &options), 0);
+		assert_int_equal(evr_spsc_open(&rings[i], pair->peer, names[i], EVR_CONSUMER, 0),
+				 0);
+		needs[i] = evr_spsc_need(&rings[i]);
+	}
+	for (i = 0; i < 2; i++)
+		pids[i] = pair_fork(pair, feed, names[i]);
+	while (next[0] < 5000 || next[1] < 5000) {
+		assert_int_equal(
+			evr_waiter_wait(&w, needs, 2, any_has_work, rings, pair_deadline()), 0);
+		for (i = 0; i < 2; i++)
+			while (evr_spsc_pop(&rings[i], &value, 1))
+				assert_true(value == next[i]++);
+	}
+	for (i = 0; i < 2; i++) {
+		pair_join(pids[i]);
+		evr_spsc_close(&rings[i]);
+	}
+	evr_waiter_fini(&w);
+}
+
+struct watcher {
+	struct evr_peer *peer;
+	struct evr_peer_id child;
+	int result;
+};
+
+static bool is_dead(void *arg)
+{
+	struct watcher *watcher = arg;
+
+	return evr_peer_state(watcher->peer, watcher->child) == EVR_PEER_DEAD;
+}
+
+static void *watch(void *arg)
+{
+	struct watcher *watcher = arg;
+	struct evr_waiter w;
+
+	watcher->result = evr_waiter_init(&w, watcher->peer, EVR_WAIT_SLEEP);
+	if (!watcher->result)
+		watcher->result = evr_waiter_wait(&w, NULL, 0, is_dead, watcher, pair_deadline());
+	evr_waiter_fini(&w);
+	return NULL;
+}
+
+static void tell_id(struct evr_peer *peer, void *arg)
+{
+	struct evr_peer_id id = evr_peer_self(peer);
+
+	CHECK(write(((int *)arg)[1], &id, sizeof(id)) == sizeof(id));
+	pause();
+}
+
+static void park_peer_event_wakes_all(void **state)
+{
+	struct pair *pair = *state;
+	struct watcher watchers[3];
+	pthread_t threads[3];
+	int pipe_fds[2], i;
+	pid_t pid;
+
+	assert_int_equal(pipe(pipe_fds), 0);
+	pid = pair_fork(pair, tell_id, pipe_fds);
+	for (i = 0; i < 3; i++)
+		watchers[i] = (struct watcher){ .peer = pair->peer, .result = -1 };
+	assert_int_equal(read(pipe_fds[0], &watchers[0].child, sizeof(watchers[0].child)),
+			 sizeof(watchers[0].child));
+	for (i = 0; i < 3; i++) {
+		watchers[i].child = watchers[0].child;
+		assert_int_equal(pthread_create(&threads[i], NULL, watch, &watchers[i]), 0);
+	}
+	pair_sleep_us(20000);
+	pair_kill(pid);
+	for (i = 0; i < 3; i++) {
+		assert_int_equal(pthread_join(threads[i], NULL), 0);
+		assert_int_equal(watchers[i].result, 0);
+	}
+	close(pipe_fds[0]);
+	close(pipe_fds[1]);
+}
+
+int main(void)
+{
+#define CASE(fn) cmocka_unit_test_setup_teardown(fn, pair_open, pair_close)
+	const struct CMUnitTest tests[] = {
+		CASE(park_more_waiters_than_bells_refused),
+		CASE(park_deadline_honoured_by_every_policy),
+		CASE(park_signal_handled_interrupts),
+		CASE(park_same_sleep_rung_once),
+		CASE(park_races_adaptive_lose_no_wake),
+		CASE(park_races_sleeping_lose_no_wake),
+		CASE(park_races_awake_lose_no_wake),
+		CASE(park_one_waiter_sleeps_on_many_needs),
+		CASE(park_peer_event_wakes_all),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
