@@ -25,6 +25,11 @@ start_receiver()
 	receiver=$!
 }
 
+has_peer()
+{
+	timeout "$SECONDS_MAX" "$EVERING_TOOL" peers "$NAME" 2>/dev/null | grep -q live
+}
+
 has_two_peers()
 {
 	[ "$(timeout "$SECONDS_MAX" "$EVERING_TOOL" peers "$NAME" 2>/dev/null | grep -c live)" -ge 2 ]
@@ -144,6 +149,7 @@ is_gone
 it transfer_ends_bad_input_is_told_to_both
 timeout "$SECONDS_MAX" "$EVERING_TOOL" recv "$NAME" >"$GOT" 2>"$WORK/recv.err" &
 receiver=$!
+until_true has_peer
 timeout "$SECONDS_MAX" "$EVERING_TOOL" send "$NAME" </ 2>"$ERR"
 status=$?
 ends_with 1
@@ -188,7 +194,6 @@ is_gone
 
 it transfer_ends_waiting_sender_ended_by_signal_leaves_nothing
 start_sender
-has_peer() { timeout "$SECONDS_MAX" "$EVERING_TOOL" peers "$NAME" 2>/dev/null | grep -q live; }
 until_true has_peer
 kill -TERM $sender
 wait $sender

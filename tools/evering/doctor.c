@@ -113,7 +113,7 @@ static int judge_guarantees(struct guarantee *guarantees, const struct backend_r
 		{ "death notice", "kernel, at once", "file locks, within 50 ms" },
 		{ "exit status of the dead", "kernel", NULL },
 		{ "identity", "kernel-stamped", "self-declared" },
-		{ "isolated segments", "enforced", NULL },
+		{ "isolated segments", "enforced", "not enforced" },
 		{ "fixed buffers", fixed_buffers_on_device(&reports[0], machine),
 		  machine->io_uring_error ? NULL : "as any shared memory" },
 		{ "bells through io_uring",

@@ -71,6 +71,23 @@ static int write_frame(struct receiving *receiving, const char *frame, uint64_t 
 	return 0;
 }
 
+/*
+ * The next frame, or why there will be none. A sender that had ended before we took
+ * our end of the ring is none to the ring, which would wait for another one; so we
+ * look at what it said itself, and then whether it has left something.
+ */
+static int next_frame(struct transfer *transfer, const void **frame, uint64_t *sz)
+{
+	bool is_gone = transfer_other_is_gone(transfer);
+
+	*frame = evr_bytes_peek(&transfer->data, sz);
+	if (*frame)
+		return 0;
+	if (is_gone)
+		return -EPIPE;
+	return evr_bytes_peek_wait(&transfer->data, &transfer->waiter, EVR_NO_DEADLINE, frame, sz);
+}
+
 static void pump(struct receiving *receiving)
 {
 	struct transfer *transfer = &receiving->transfer;
@@ -79,8 +96,7 @@ static void pump(struct receiving *receiving)
 		const void *frame;
 		uint64_t sz;
 
-		receiving->ring_error = evr_bytes_peek_wait(&transfer->data, &transfer->waiter,
-							    EVR_NO_DEADLINE, &frame, &sz);
+		receiving->ring_error = next_frame(transfer, &frame, &sz);
 		if (receiving->ring_error == -EINTR)
 			continue;
 		if (receiving->ring_error)

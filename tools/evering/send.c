@@ -109,6 +109,11 @@ static bool pump(struct sending *sending)
 		ssize_t got;
 		void *grant;
 
+		/* The ring knows nothing of a receiver that ended before we took our end of it. */
+		if (transfer_other_is_gone(transfer)) {
+			sending->ring_error = -EPIPE;
+			return false;
+		}
 		sending->ring_error = evr_bytes_reserve_wait(&transfer->data, &transfer->waiter,
 							     chunk, EVR_NO_DEADLINE, &grant);
 		if (sending->ring_error == -EINTR)
@@ -134,6 +139,8 @@ static void wait_for_receiver(struct sending *sending)
 	uint64_t sz;
 
 	do {
+		if (transfer_other_is_gone(transfer))
+			return;
 		sending->ring_error = evr_bytes_peek_wait(&transfer->end, &transfer->waiter,
 							  EVR_NO_DEADLINE, &frame, &sz);
 		/* Nothing is ever sent this way; a frame is a bug or mischief. */

@@ -28,7 +28,7 @@
 #define SEGMENT_SLACK_SZ (2ULL << 20)
 #define SEGMENT_PEERS 16
 
-#define RETRY_NS 5000000
+#define RETRY_NS 20000000
 /* A peer may hold its role for a moment after its process was killed. */
 #define BUSY_PATIENCE_NS 500000000ULL
 /* When we begin to say that we wait for a session to end. */
@@ -306,8 +306,9 @@ static int check_session(const struct transfer *transfer)
 	enum transfer_state other = side_state(transfer->other);
 	enum transfer_state own = side_state(transfer->own);
 
+	/* Complete before the other side has come is not the end: it waits for it. */
 	if (side_is_here(transfer, transfer->own))
-		return own == TRANSFER_ACTIVE ? -EBUSY : -EAGAIN;
+		return own == TRANSFER_ACTIVE || other == TRANSFER_ABSENT ? -EBUSY : -EAGAIN;
 	if (!side_is_here(transfer, transfer->other))
 		return 1;
 	/* A sender may have sent all before its receiver comes. */
@@ -358,8 +359,11 @@ static int join_locked(struct transfer *transfer)
 	if (!is_still_named(transfer))
 		return -EAGAIN;
 	err = evr_peer_attach(&transfer->peer, transfer->segment, NULL);
-	if (!err)
-		err = find_area(transfer);
+	if (err)
+		return err;
+	/* Who is here may be asleep, and who was here before us, and our own last try, hold slots. */
+	evr_reap_dead(transfer->peer, NULL);
+	err = find_area(transfer);
 	if (!err)
 		err = enter_session(transfer);
 	if (!err)
@@ -444,8 +448,7 @@ int transfer_join(struct transfer *transfer)
 
 	while ((err = try_join(transfer)) && may_retry(transfer, err, begin_ns)) {
 		if (!has_told && evr_now_ns() - begin_ns > QUIET_NS) {
-			message("%s: waiting for the last transfer's %s to end", transfer->name,
-				role_noun(!transfer->role));
+			message("%s: waiting for the last transfer to end", transfer->name);
 			has_told = true;
 		}
 		close_all(transfer);
