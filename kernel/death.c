@@ -7,6 +7,9 @@
  *	the pid hook			the thread group is gone, although its mm or fd
  *					lives on (a reader in /proc, a leaked fd)
  *	release				the last reference to the peer fd is gone
+ *	a look once a second		the mm is gone although it had no mapping whose
+ *					close would have said so (execve with an
+ *					inherited fd)
  *
  * In this order: state DYING; the peer's waits end and its bells are dropped; its
  * mappings are taken away; state DEAD; the others get a bell. So who sees DEAD knows
@@ -114,28 +117,49 @@ static int pid_hook(wait_queue_entry_t *entry, unsigned int mode, int sync, void
 		smp_mb__before_atomic();
 		set_bit(EVERING_PEER_BIT_STATUS, &peer->flags);
 	}
-	schedule_work(&peer->death_work);
+	mod_delayed_work(system_wq, &peer->death_work, 0);
 	return 0;
+}
+
+static bool mm_is_gone(const struct evering_peer *peer)
+{
+	return !atomic_read(&peer->mm->mm_users);
 }
 
 static void death_work(struct work_struct *work)
 {
-	struct evering_peer *peer = container_of(work, struct evering_peer, death_work);
+	struct evering_peer *peer = container_of(work, struct evering_peer, death_work.work);
 	u32 status = 0;
 	bool known;
 
-	if (!group_gone(peer, &status, &known))
+	if (group_gone(peer, &status, &known)) {
+		/* A process that shares the mm may live on: it is not this peer. */
+		evering_peer_end(peer, EVERING_EXIT_EXIT, known ? status : kept_status(peer),
+				 true);
 		return;
-	/* A process that shares the mm may live on: it is not this peer. */
-	evering_peer_end(peer, EVERING_EXIT_EXIT, known ? status : kept_status(peer), true);
+	}
+	if (READ_ONCE(peer->ended))
+		return;
+	if (mm_is_gone(peer))
+		evering_peer_lost(peer, true);
+	else if (!atomic_read(&peer->mappings))
+		schedule_delayed_work(&peer->death_work, HZ);
 }
 
 /* Context: a thread of the peer's process, so it cannot be gone yet. */
 void evering_death_watch(struct evering_peer *peer)
 {
-	INIT_WORK(&peer->death_work, death_work);
+	INIT_DELAYED_WORK(&peer->death_work, death_work);
 	init_waitqueue_func_entry(&peer->pid_wait, pid_hook);
 	add_wait_queue(&peer->pid->wait_pidfd, &peer->pid_wait);
+	schedule_delayed_work(&peer->death_work, HZ);
+}
+
+/* The last mapping of a living peer is gone: nothing would tell of an execve. */
+void evering_death_unmapped(struct evering_peer *peer)
+{
+	if (!READ_ONCE(peer->ended))
+		schedule_delayed_work(&peer->death_work, HZ);
 }
 
 /* Context: nobody else has the peer; may sleep. */
@@ -144,7 +168,7 @@ void evering_death_unwatch(struct evering_peer *peer)
 	if (!test_bit(EVERING_PEER_BIT_LIVE, &peer->flags))
 		return;
 	remove_wait_queue(&peer->pid->wait_pidfd, &peer->pid_wait);
-	cancel_work_sync(&peer->death_work);
+	cancel_delayed_work_sync(&peer->death_work);
 }
 
 static u32 classify(struct evering_peer *peer, bool mm_gone, u32 *status)
@@ -232,11 +256,11 @@ long evering_call_revoke(struct evering_call *call)
 		return -ESTALE;
 	peer = grab_peer(slot, incarnation);
 	if (!peer)
-		return -EOWNERDEAD;
+		return -ESTALE;
 	trace_evering_revoke(peer);
 	ended = evering_peer_end(peer, EVERING_EXIT_REVOKE, 0, true);
 	iput(peer->node.inode);
-	return ended ? 0 : -EOWNERDEAD;
+	return ended ? 0 : -ESTALE;
 }
 
 long evering_call_reaped(struct evering_call *call)

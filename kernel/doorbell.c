@@ -36,11 +36,12 @@ static __poll_t bells_events(u64 pending)
 	return events;
 }
 
-static void count_bells(struct evering_status_entry *entry, u64 bits, u64 old)
+static void count_ring(struct evering_status_entry *entry, bool suppressed)
 {
 	/* Only ringers write these, under the peer's lock; readers have no lock. */
-	WRITE_ONCE(entry->rung, entry->rung + hweight64(bits));
-	WRITE_ONCE(entry->suppressed, entry->suppressed + hweight64(bits & old));
+	WRITE_ONCE(entry->rung, entry->rung + 1);
+	if (suppressed)
+		WRITE_ONCE(entry->suppressed, entry->suppressed + 1);
 }
 
 /* Context: rcu_read_lock or a reference. from is NULL for the kernel. */
@@ -54,11 +55,11 @@ static int push(struct evering_peer *peer, u64 bits, const struct evering_peer *
 		spin_unlock(&peer->lock);
 		return -ESTALE;
 	}
+	fresh = bits & ~peer->pending;
 	if (from) {
-		count_bells(peer->entry, bits, peer->pending);
+		count_ring(peer->entry, !fresh);
 		peer->rang[from->slot / 64] |= BIT_ULL(from->slot % 64);
 	}
-	fresh = bits & ~peer->pending;
 	peer->pending |= bits;
 	if (fresh) {
 		evering_parked_pick(peer, &picked);
@@ -281,7 +282,9 @@ long evering_call_bind(struct evering_call *call)
 	struct eventfd_ctx *eventfd = NULL;
 	int rc = 0;
 
-	if (arg->eventfd != -1) {
+	if (arg->eventfd < -1)
+		return -EINVAL;
+	if (arg->eventfd >= 0) {
 		eventfd = eventfd_ctx_fdget(arg->eventfd);
 		if (IS_ERR(eventfd))
 			return PTR_ERR(eventfd);
@@ -291,6 +294,8 @@ long evering_call_bind(struct evering_call *call)
 		rc = -EOWNERDEAD;
 	else
 		swap(peer->eventfd, eventfd);
+	if (peer->eventfd && peer->pending)
+		evering_eventfd_signal(peer->eventfd);
 	spin_unlock(&peer->lock);
 	if (eventfd)
 		eventfd_ctx_put(eventfd);

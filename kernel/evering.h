@@ -325,7 +325,8 @@ struct evering_peer {
 	/* Death, see death.c */
 	unsigned long flags;		/* EVERING_PEER_BIT_* */
 	wait_queue_entry_t pid_wait;
-	struct work_struct death_work;
+	struct delayed_work death_work;
+	atomic_t mappings;		/* in its own mm */
 	u32 exit_status;		/* kept by the pid hook */
 
 	/* Bells. Protected by lock. */
@@ -364,6 +365,7 @@ void evering_peer_unmap(struct evering_peer *peer);
 /* ---- death.c ---- */
 
 void evering_death_watch(struct evering_peer *peer);
+void evering_death_unmapped(struct evering_peer *peer);
 void evering_death_unwatch(struct evering_peer *peer);
 bool evering_peer_end(struct evering_peer *peer, u32 reason, u32 status, bool unmap);
 void evering_peer_lost(struct evering_peer *peer, bool mm_gone);

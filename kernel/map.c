@@ -116,9 +116,24 @@ static vm_fault_t peer_fault(struct vm_fault *vmf)
 static void peer_close(struct vm_area_struct *vma)
 {
 	struct evering_peer *peer = evering_file_peer(vma->vm_file);
+	bool last;
 
-	if (vma->vm_mm == peer->mm && !atomic_read(&vma->vm_mm->mm_users))
+	if (vma->vm_mm != peer->mm)
+		return;
+	last = atomic_dec_and_test(&peer->mappings);
+	if (!atomic_read(&vma->vm_mm->mm_users))
 		evering_peer_lost(peer, true);
+	else if (last)
+		evering_death_unmapped(peer);
+}
+
+/* A mapping was split or moved; or copied to a child in spite of VM_DONTCOPY. */
+static void peer_open(struct vm_area_struct *vma)
+{
+	struct evering_peer *peer = evering_file_peer(vma->vm_file);
+
+	if (vma->vm_mm == peer->mm)
+		atomic_inc(&peer->mappings);
 }
 
 #ifdef CONFIG_NUMA
@@ -136,6 +151,7 @@ static struct mempolicy *peer_policy(EVERING_POLICY_ARGS)
 
 static const struct vm_operations_struct peer_vm_ops = {
 	.fault = peer_fault,
+	.open = peer_open,
 	.close = peer_close,
 #ifdef CONFIG_NUMA
 	.get_policy = peer_policy,
@@ -162,10 +178,10 @@ int evering_peer_mmap(struct file *file, struct vm_area_struct *vma)
 	/* For a file opened read-only VM_SHARED is clear even with MAP_SHARED. */
 	if (!(vma->vm_flags & VM_MAYSHARE))
 		return -EINVAL;
-	if (READ_ONCE(peer->ended))
-		return -EOWNERDEAD;
 	if (vma->vm_mm != peer->mm || vma->vm_flags & VM_EXEC)
 		return -EPERM;
+	if (READ_ONCE(peer->ended))
+		return -EOWNERDEAD;
 	spin_lock(&segment->lock);
 	geometry = segment->geometry;
 	spin_unlock(&segment->lock);
@@ -181,6 +197,7 @@ int evering_peer_mmap(struct file *file, struct vm_area_struct *vma)
 	}
 	evering_vma_flags(vma, VM_DONTEXPAND | VM_DONTCOPY | VM_DONTDUMP, clear);
 	vma->vm_ops = &peer_vm_ops;
+	atomic_inc(&peer->mappings);
 	return 0;
 }
 

@@ -250,6 +250,7 @@ const struct file_operations evering_peer_fops = {
 	.read_iter = evering_peer_read,
 	.poll = evering_peer_poll,
 	.uring_cmd = evering_peer_uring,
+	.fsync = noop_fsync,
 	.llseek = noop_llseek,
 	.show_fdinfo = peer_fdinfo,
 };

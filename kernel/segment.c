@@ -285,9 +285,7 @@ long evering_call_create(struct evering_call *call)
 	evering_limbo_sweep();
 	segment = segment_create(arg, &geometry);
 	if (IS_ERR(segment)) {
-		arg->fd = -1;
-		arg->segment_id = 0;
-		arg->extents = 0;
+		/* Then best_run alone is an answer; the other fields are as they came. */
 		call->write_back = PTR_ERR(segment) == -ENOSPC;
 		return PTR_ERR(segment);
 	}
