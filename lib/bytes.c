@@ -265,7 +265,8 @@ int evr_bytes_write_wait(struct evr_bytes *bytes, struct evr_waiter *waiter, con
 
 	if (err)
 		return err;
-	evr_copy_in(to, data, sz);
+	if (sz)
+		evr_copy_in(to, data, sz);
 	return evr_bytes_commit(bytes, sz);
 }
 
@@ -287,7 +288,8 @@ int evr_bytes_write(struct evr_bytes *bytes, const void *data, uint64_t sz)
 	int err;
 
 	if (to) {
-		evr_copy_in(to, data, sz);
+		if (sz)
+			evr_copy_in(to, data, sz);
 		return evr_bytes_commit(bytes, sz);
 	}
 	if (sz > bytes->frame_max)
@@ -315,7 +317,8 @@ int64_t evr_bytes_read(struct evr_bytes *bytes, void *data, uint64_t max)
 		return evr_fail(-EMSGSIZE, "stream '%s': the frame has %llu bytes, room for %llu",
 				bytes->lane.object.name, (unsigned long long)sz,
 				(unsigned long long)max);
-	evr_copy_out(data, from, sz);
+	if (sz)
+		evr_copy_out(data, from, sz);
 	evr_bytes_release(bytes);
 	return (int64_t)sz;
 }
