@@ -52,7 +52,7 @@ static int object_entry(struct dir *d, struct evr_peer *peer, const struct evr_o
 int evr_dir_publish(struct evr_peer *peer, const struct evr_object *obj)
 {
 	uint64_t stamp = stamp_of(evr_peer_self(peer));
-	struct dir_entry *e;
+	struct dir_entry *e = NULL;
 	struct dir d;
 	uint64_t ctl;
 	int err;
@@ -105,7 +105,7 @@ int evr_dir_find(struct evr_peer *peer, const char *name, struct evr_object *out
 
 bool evr_dir_is_current(struct evr_peer *peer, const struct evr_object *obj)
 {
-	struct dir_entry *e;
+	struct dir_entry *e = NULL;
 	struct dir d;
 	uint64_t ctl;
 
@@ -117,7 +117,7 @@ bool evr_dir_is_current(struct evr_peer *peer, const struct evr_object *obj)
 
 struct evr_a64 *evr_dir_owners(struct evr_peer *peer, const struct evr_object *obj)
 {
-	struct dir_entry *e;
+	struct dir_entry *e = NULL;
 	struct dir d;
 
 	return object_entry(&d, peer, obj, &e) ? NULL : e->owners;
@@ -172,7 +172,7 @@ static bool entry_is_held(struct dir *d, const struct dir_entry *e, const struct
 
 int evr_dir_remove(struct evr_peer *peer, const struct evr_object *obj)
 {
-	struct dir_entry *e;
+	struct dir_entry *e = NULL;
 	struct dir d;
 	uint64_t ctl = 0;
 	int err;

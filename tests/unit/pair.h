@@ -46,10 +46,10 @@ static inline uint64_t pair_deadline(void)
 	return evr_now_ns() + PAIR_PATIENCE_NS;
 }
 
-static inline int pair_open(void **state)
+static inline int pair_open_sized(void **state, uint64_t shared_sz)
 {
 	struct evr_segment_options options = { .struct_sz = sizeof(options),
-					       .shared_sz = 4 << 20,
+					       .shared_sz = shared_sz,
 					       .peers_max = 16 };
 	struct pair *pair = calloc(1, sizeof(*pair));
 
@@ -60,6 +60,11 @@ static inline int pair_open(void **state)
 	}
 	*state = pair;
 	return 0;
+}
+
+static inline int pair_open(void **state)
+{
+	return pair_open_sized(state, 4 << 20);
 }
 
 static inline int pair_close(void **state)
