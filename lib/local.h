@@ -61,11 +61,12 @@ struct local_entry {
 	struct evr_a64 attached_ns;
 	struct evr_a64 start_time; /* of the process, as in /proc/PID/stat */
 	struct evr_a64 pid_ns; /* inode of its pid namespace */
+	struct evr_a64 time_ns; /* inode of its time namespace */
 	struct evr_a32 pid;
 	struct evr_a32 uid;
 	struct evr_a32 rights;
 	struct evr_a32 __resv0;
-	uint64_t __resv1[8];
+	uint64_t __resv1[7];
 
 	/* Written by all who ring; taken by the peer. */
 	EVR_ALIGNAS(128) struct evr_a64 pending;
@@ -121,7 +122,7 @@ struct local_segment {
 /* What a peer knows of a slot; protected by local_peer.lock. */
 struct local_watch {
 	uint64_t life; /* when it was last looked at, without LIFE_TOLD */
-	int pidfd; /* -1: none, its process cannot be named from here */
+	int pidfd; /* < 0: none */
 };
 
 /* peer->own */
@@ -176,9 +177,9 @@ int local_attach(struct evr_peer *peer, const struct evr_peer_options *options);
 void local_detach(struct evr_peer *peer);
 uint32_t local_state(const struct evr_peer *peer, uint32_t slot, uint64_t *incarnation);
 int local_reaped(struct evr_peer *peer, struct evr_peer_id dead);
-/* Look for deaths without a peer of our own: by the locks alone. */
+/* Look for deaths among all but self; slow, with pids, when self is EVR_SLOT_ANY. */
 void local_sweep(const struct evr_segment *segment, uint32_t self);
-/* The same with pidfds; check() at most every LOCAL_CHECK_NS, check_now() at once. */
+/* The same for a peer, with the pidfds that it keeps; check() at most every LOCAL_CHECK_NS, check_now() at once. */
 void local_check(struct evr_peer *peer);
 void local_check_now(struct evr_peer *peer);
 /* Snapshot of a slot: its life; the rest is of that life. */
@@ -197,7 +198,9 @@ int local_peer_init(struct evr_peer *peer);
 void local_peer_fini(struct evr_peer *peer);
 bool local_watch_slot(struct evr_peer *peer, uint32_t slot, uint64_t life);
 uint32_t local_watch_next_dead(struct evr_peer *peer, uint64_t *life);
+bool local_process_is_gone(const struct local_entry *entry);
 uint64_t local_start_time(int32_t pid);
 uint64_t local_pid_ns(void);
+uint64_t local_time_ns(void);
 
 #endif

@@ -236,22 +236,23 @@ static bool remove_if_abandoned(const char *path)
 static int link_file(struct evr_segment *segment)
 {
 	char path[PATH_SZ], from[32];
-	int tries;
+	int tries, err = 0;
 
 	path_of(segment->name, path);
 	snprintf(from, sizeof(from), "/proc/self/fd/%d", segment->fd);
 	for (tries = 0; tries < 3; tries++) {
 		if (!linkat(AT_FDCWD, from, AT_FDCWD, path, AT_SYMLINK_FOLLOW))
 			return 0;
-		if (errno != EEXIST || !remove_if_abandoned(path))
+		err = -errno;
+		if (err != -EEXIST || !remove_if_abandoned(path))
 			break;
 	}
-	if (errno == EEXIST)
+	if (err == -EEXIST)
 		return evr_fail(-EEXIST,
 				"the name '%s' is taken; use another one or remove it "
 				"('evering rm local:%s')",
 				segment->name, segment->name);
-	return evr_fail(-errno, "cannot link the segment to %s: %s", path, strerror(errno));
+	return evr_fail(err, "cannot link the segment to %s: %s", path, strerror(-err));
 }
 
 static int init_file(struct evr_segment *segment, const struct evr_segment_options *options)

@@ -94,7 +94,9 @@ void local_sweep(const struct evr_segment *segment, uint32_t self)
 		life = load_life(segment, slot);
 		if (slot == self || local_of(segment)->is_readonly)
 			continue;
-		if (is_dead_by_lock(segment, slot, life))
+		if (is_dead_by_lock(segment, slot, life) ||
+		    (self == EVR_SLOT_ANY && life_state(life) == EVR_PEER_LIVE &&
+		     local_process_is_gone(local_entry(segment, slot))))
 			settle(segment, slot, life, EVR_EXIT_EXIT);
 		else if (!(life & LIFE_TOLD) && life)
 			tell(segment, slot);
@@ -109,8 +111,11 @@ static void check_locked(struct evr_peer *peer)
 	while ((slot = local_watch_next_dead(peer, &life)) != EVR_SLOT_ANY)
 		settle(peer->segment, slot, life, EVR_EXIT_EXIT);
 	local_sweep(peer->segment, peer->self.slot);
-	for (slot = 0; slot < peer->segment->layout.peers_max; slot++)
-		local_watch_slot(peer, slot, load_life(peer->segment, slot));
+	for (slot = 0; slot < peer->segment->layout.peers_max; slot++) {
+		life = load_life(peer->segment, slot);
+		if (!local_watch_slot(peer, slot, life))
+			settle(peer->segment, slot, life, EVR_EXIT_EXIT);
+	}
 }
 
 void local_check_now(struct evr_peer *peer)
@@ -188,6 +193,7 @@ static void declare(struct evr_peer *peer, struct local_entry *entry, uint64_t c
 			      (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec);
 	evr_a64_store_relaxed(&entry->start_time, local_start_time(peer->pid));
 	evr_a64_store_relaxed(&entry->pid_ns, local_pid_ns());
+	evr_a64_store_relaxed(&entry->time_ns, local_time_ns());
 	evr_a32_store_relaxed(&entry->pid, (uint32_t)peer->pid);
 	evr_a32_store_relaxed(&entry->uid, geteuid());
 	evr_a32_store_relaxed(&entry->rights, peer->rights);

@@ -4,12 +4,13 @@
  * of a death when a forked child keeps the dead peer's lock.
  *
  * A pid alone proves nothing: it is used again, and means another process in another
- * pid namespace. It is taken only from a peer of our own namespace whose process
- * has the start time that the peer wrote; in all other cases the lock alone counts.
+ * pid namespace. It counts only between peers of the same pid and time namespaces,
+ * and together with the process' start time; in all other cases the lock alone does.
  */
 #include "local.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,32 +45,68 @@ uint64_t local_start_time(int32_t pid)
 	return start;
 }
 
-uint64_t local_pid_ns(void)
+static uint64_t inode_of(const char *path)
 {
 	struct stat ns;
 
-	return stat("/proc/self/ns/pid", &ns) ? 0 : (uint64_t)ns.st_ino;
+	return stat(path, &ns) ? 0 : (uint64_t)ns.st_ino;
 }
 
-/* A pidfd of exactly the process that attached as this life, or -1. */
+uint64_t local_pid_ns(void)
+{
+	return inode_of("/proc/self/ns/pid");
+}
+
+/* Start times are counted from the boot that this namespace shows. */
+uint64_t local_time_ns(void)
+{
+	return inode_of("/proc/self/ns/time");
+}
+
+/* Do pids and start times mean to us what they meant to who wrote them? */
+static bool can_be_named(const struct local_entry *entry)
+{
+	uint64_t pid_ns = evr_a64_load_relaxed(&entry->pid_ns);
+
+	return pid_ns && pid_ns == local_pid_ns() &&
+	       evr_a64_load_relaxed(&entry->time_ns) == local_time_ns() &&
+	       evr_a64_load_relaxed(&entry->start_time);
+}
+
+/*
+ * A pidfd of exactly the process that attached as this life; -ESRCH: there is none
+ * any more; another error: it cannot be told.
+ */
 static int open_pidfd(const struct local_entry *entry)
 {
-	uint64_t ns = evr_a64_load_relaxed(&entry->pid_ns);
-	uint64_t start = evr_a64_load_relaxed(&entry->start_time);
 	int32_t pid = (int32_t)evr_a32_load_relaxed(&entry->pid);
+	uint64_t start;
 	int pidfd;
 
-	if (pid <= 0 || !ns || !start || ns != local_pid_ns())
-		return -1;
+	if (pid <= 0 || !can_be_named(entry))
+		return -EXDEV;
 	pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 	if (pidfd < 0)
-		return -1;
-	/* Compared after the open: the pidfd is of who has this start time now. */
-	if (local_start_time(pid) != start) {
-		close(pidfd);
-		return -1;
+		return -errno;
+	/* Looked at after the open: the pidfd is of who has this start time now. */
+	start = local_start_time(pid);
+	if (start == evr_a64_load_relaxed(&entry->start_time))
+		return pidfd;
+	close(pidfd);
+	return start ? -ESRCH : -EACCES;
+}
+
+/* As above, for who keeps no pidfds. */
+bool local_process_is_gone(const struct local_entry *entry)
+{
+	struct pollfd ended = { .fd = open_pidfd(entry), .events = POLLIN };
+	bool is_gone = ended.fd == -ESRCH;
+
+	if (ended.fd >= 0) {
+		is_gone = poll(&ended, 1, 0) == 1;
+		close(ended.fd);
 	}
-	return pidfd;
+	return is_gone;
 }
 
 static void unwatch(struct local_peer *own, uint32_t slot)
@@ -120,7 +157,7 @@ void local_peer_fini(struct evr_peer *peer)
 	peer->own = NULL;
 }
 
-/* Take note of a slot's life. Returns whether it has changed since the last time. */
+/* Take note of a slot's life, and watch its process. False: it is gone already. */
 bool local_watch_slot(struct evr_peer *peer, uint32_t slot, uint64_t life)
 {
 	struct local_peer *own = peer->own;
@@ -129,7 +166,7 @@ bool local_watch_slot(struct evr_peer *peer, uint32_t slot, uint64_t life)
 
 	life &= ~LIFE_TOLD;
 	if (watch->life == life)
-		return false;
+		return true;
 	unwatch(own, slot);
 	watch->life = life;
 	if (life_state(life) != EVR_PEER_LIVE || slot == peer->self.slot)
@@ -137,7 +174,7 @@ bool local_watch_slot(struct evr_peer *peer, uint32_t slot, uint64_t life)
 	watch->pidfd = open_pidfd(local_entry(peer->segment, slot));
 	if (watch->pidfd >= 0 && epoll_ctl(own->epoll_fd, EPOLL_CTL_ADD, watch->pidfd, &event))
 		unwatch(own, slot);
-	return true;
+	return watch->pidfd != -ESRCH;
 }
 
 /* A slot whose process has ended, with the life that ended; EVR_SLOT_ANY: no more. */
