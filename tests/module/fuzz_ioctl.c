@@ -18,6 +18,7 @@
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
+#include <ucontext.h>
 
 #include "command.h"
 #include "uring_cmd.h"
@@ -45,7 +46,11 @@ struct worker {
 };
 
 static int shared_segment[SHARED_SEGMENTS];
-static uint64_t *total_calls; /* of all workers; shared memory */
+/* Of all workers. */
+static struct {
+	uint64_t calls;
+	uint64_t faults;
+} * shared;
 
 /* --- randomness ---------------------------------------------------------------------- */
 
@@ -334,6 +339,10 @@ static void do_uring(struct worker *w)
 		w->has_ring = io_uring_queue_init(8, &w->ring, 0) == 0;
 		return;
 	}
+	if (io_uring_sq_space_left(&w->ring) == 0) {
+		io_uring_submit(&w->ring);
+		return;
+	}
 	switch (below(w, 8)) {
 	case 0:
 		io_uring_queue_exit(&w->ring);
@@ -405,11 +414,25 @@ static void do_one(struct worker *w)
 	};
 
 	w->calls++;
-	__atomic_fetch_add(total_calls, 1, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&shared->calls, 1, __ATOMIC_RELAXED);
 	if (one_in(w, 300))
 		do_fork(w);
 	else
 		call[below(w, sizeof(call) / sizeof(call[0]))](w);
+}
+
+/* In a child: most are not inherited, and their addresses are free for anything. */
+static void forget_maps(struct worker *w)
+{
+	int i;
+
+	for (i = 0; i < MAPS; i++) {
+		if (!w->map[i].p)
+			continue;
+		ev_touch_write(w->map[i].p);
+		munmap(w->map[i].p, w->map[i].sz);
+		w->map[i].p = NULL;
+	}
 }
 
 /* A child with its parent's fds and what MADV_DOFORK left it; the ring is not its own. */
@@ -427,6 +450,7 @@ static void do_fork(struct worker *w)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	w->has_ring = false;
 	w->random ^= 0x9e3779b97f4a7c15ULL;
+	forget_maps(w);
 	nr = below(w, 60);
 	for (i = 0; i < nr; i++)
 		do_one(w);
@@ -435,11 +459,25 @@ static void do_fork(struct worker *w)
 
 /* --- processes ------------------------------------------------------------------------------ */
 
+/* Outside of a touch a fault is the fuzzer's bug, or memory that the module spoilt. */
+static void on_fault(int sig, siginfo_t *info, void *context)
+{
+	const ucontext_t *uc = context;
+
+	dprintf(STDOUT_FILENO, "not ok - worker %d: signal %d at %p, rip %#llx\n", getpid(), sig,
+		info->si_addr, (unsigned long long)uc->uc_mcontext.gregs[REG_RIP]);
+	__atomic_fetch_add(&shared->faults, 1, __ATOMIC_RELAXED);
+	_exit(1);
+}
+
 static void run_worker(uint64_t seed)
 {
+	struct sigaction act = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO };
 	static struct worker w;
 	int i;
 
+	sigaction(SIGSEGV, &act, NULL);
+	sigaction(SIGBUS, &act, NULL);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	w.random = seed | 1;
 	w.control = ev_control();
@@ -520,11 +558,11 @@ static bool run(unsigned int seconds, uint64_t seed)
 		good = await_gone(pid[i]) && good;
 	}
 	printf("# seed %llu: %llu calls of %llu workers, %u kills in %u s\n",
-	       (unsigned long long)seed, (unsigned long long)*total_calls,
+	       (unsigned long long)seed, (unsigned long long)shared->calls,
 	       (unsigned long long)started, kills, seconds);
 	if (!good)
 		printf("# a killed worker does not end\n");
-	return good;
+	return good && !shared->faults;
 }
 
 static unsigned int fuzz_seconds = 20;
@@ -565,8 +603,7 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	setrlimit(RLIMIT_NOFILE, &files);
-	total_calls =
-		mmap(NULL, EV_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	shared = mmap(NULL, EV_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	printf("# seed %llu, %u s\n", (unsigned long long)fuzz_seed, fuzz_seconds);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -114,6 +114,7 @@ static void leave_mapping_child(struct ev_link *link, struct role *role)
 {
 	(void)link;
 	role_fork_orphan(role, map_as_child);
+	await_asleep(role->orphan);
 }
 
 static void orphan_may_not_map_the_fd_of_its_parent(void **state)
@@ -141,6 +142,7 @@ static void leave_dofork_child(struct ev_link *link, struct role *role)
 	(void)link;
 	EV_EQ(madvise(role->memory, EV_BLOCK, MADV_DOFORK), 0);
 	role_fork_orphan(role, touch_as_child);
+	await_asleep(role->orphan);
 }
 
 static void orphan_with_dofork_mapping_hides_no_death(void **state)
@@ -262,6 +264,7 @@ static void death_of_sleeper_is_seen_once(void **state)
 
 static void send_fd_away(struct ev_link *link, struct role *role)
 {
+	ev_hear(link);
 	ev_pass(link, role->peer.fd);
 }
 
@@ -279,6 +282,7 @@ static void orphan_fd_in_flight_hides_no_death(void **state)
 		role.unmapped = i;
 		victim_start(&v, &role);
 		watch_settle(w);
+		ev_say(&v.link, 0);
 		/* It exits after the send; nobody has received the fd yet. */
 		watch_expect_death(w, &v.peer, EVERING_EXIT_EXIT, 0);
 		link = v.link;

@@ -105,8 +105,12 @@ int uring_result(struct io_uring *ring, uint64_t user_data)
 bool uring_is_done(struct io_uring *ring)
 {
 	struct io_uring_cqe *cqe;
+	int ms;
 
 	EV_CHECK(io_uring_submit(ring) >= 0);
+	/* A polling thread takes its time. */
+	for (ms = 0; ms < EV_HANG_MS && io_uring_sq_ready(ring); ms++)
+		usleep(1000);
 	io_uring_get_events(ring);
 	return io_uring_peek_cqe(ring, &cqe) == 0;
 }
