@@ -271,7 +271,7 @@ static void revoke_is_for_admin_fd_or_cap_sys_admin(void **state)
 	int weak = ev_try_invite(w->seg, most, 0, 0);
 	struct ev_peer peer = ev_attach(w->seg);
 	struct attempt a = {
-		.fd = weak, .slot = peer.slot, .incarnation = peer.incarnation, .wanted = -EPERM
+		.fd = weak, .slot = peer.slot, .incarnation = peer.incarnation, .wanted = -EACCES
 	};
 
 	EV_CHECK(weak >= 0);
