@@ -125,84 +125,86 @@ static void park_same_sleep_rung_once(void **state)
 	assert_int_equal(evr_need_look(&need, &last), -1);
 }
 
-/* Shared by two processes that take turns: each side has a count and a need. */
+/*
+ * One process parks, the other publishes just then: the parker says that it is about
+ * to, both idle for a random moment of the length of a few line transfers, and go.
+ */
 struct court {
-	struct {
-		EVR_ALIGNAS(EVR_LINE_SZ) struct evr_a64 turns;
-		struct evr_need need;
-		struct evr_a64 slot, incarnation;
-		EVR_ALIGNAS(EVR_LINE_SZ) struct evr_a64 spins;
-	} side[2];
+	EVR_ALIGNAS(EVR_LINE_SZ) struct evr_a64 begun;
+	struct evr_need need;
+	EVR_ALIGNAS(EVR_LINE_SZ) struct evr_a64 published;
+	EVR_ALIGNAS(EVR_LINE_SZ) struct evr_a64 slot;
+	struct evr_a64 incarnation;
 };
-
-struct player {
-	struct court *court;
-	int me;
-	uint64_t want;
-};
-
-static bool has_turn(void *arg)
-{
-	struct player *p = arg;
-
-	return evr_a64_load_acquire(&p->court->side[!p->me].turns) >= p->want;
-}
-
-/* Publish, then wake, as a ring does; the barrier is omitted for who is AWAKE. */
-static void hit(struct evr_peer *peer, struct player *p, uint64_t turns, bool registered,
-		uint64_t *last)
-{
-	struct evr_peer_id other;
-
-	evr_a64_store_release(&p->court->side[p->me].turns, turns);
-	if (!evr_need_is_alert(&p->court->side[!p->me].need, registered))
-		return;
-	other.slot = (uint32_t)evr_a64_load_acquire(&p->court->side[!p->me].slot);
-	other.incarnation = evr_a64_load_acquire(&p->court->side[!p->me].incarnation);
-	evr_wake(peer, &p->court->side[!p->me].need, other, last);
-}
 
 struct match {
 	struct evr_object object;
 	uint64_t turns;
 	enum evr_wait_policy policy;
 	bool awake; /* say AWAKE again after each park */
+	bool registered; /* the publisher may omit its barrier */
+	struct court *court;
+	uint64_t want;
 };
 
-static void play(struct evr_peer *peer, const struct match *m, int me)
+#define IDLE_MAX 600
+
+static void idle(uint64_t *seed)
 {
-	struct player p = { .court = evr_peer_at(peer, m->object.off, m->object.sz), .me = me };
-	uint64_t last = 0, seed = 3 + (uint64_t)me, turn, spins, word;
-	struct evr_need *need = &p.court->side[me].need;
+	uint64_t spins;
+
+	for (spins = pair_random(seed) % IDLE_MAX; spins; spins--)
+		evr_compiler_fence();
+}
+
+static bool is_published(void *arg)
+{
+	struct match *m = arg;
+
+	return evr_a64_load_acquire(&m->court->published) >= m->want;
+}
+
+static void park_each_turn(struct evr_peer *peer, void *arg)
+{
+	struct match *m = arg;
+	struct court *court = evr_peer_at(peer, m->object.off, m->object.sz);
+	struct evr_need *need = &court->need;
 	bool registered = evr_park_register();
+	uint64_t seed = 3, word;
 	struct evr_waiter w;
 
+	m->court = court;
 	CHECK(!evr_waiter_init(&w, peer, m->policy));
-	evr_a64_store_relaxed(&p.court->side[me].incarnation, evr_peer_self(peer).incarnation);
-	evr_a64_store_release(&p.court->side[me].slot, evr_peer_self(peer).slot);
-	for (turn = 1; turn <= m->turns; turn++) {
-		p.want = me ? turn : turn - 1;
-		CHECK(!evr_waiter_wait(&w, &need, 1, has_turn, &p, pair_deadline()));
+	evr_a64_store_relaxed(&court->incarnation, evr_peer_self(peer).incarnation);
+	evr_a64_store_release(&court->slot, evr_peer_self(peer).slot);
+	for (m->want = 1; m->want <= m->turns; m->want++) {
 		word = evr_a64_load_relaxed(&need->word);
 		if (m->awake && registered && (word & EVR_NEED_STATE) == EVR_NEED_ALERT)
 			evr_a64_store_relaxed(&need->word,
 					      word >> EVR_NEED_EPOCH_SHIFT << EVR_NEED_EPOCH_SHIFT |
 						      EVR_NEED_AWAKE);
-		/* So that the publication meets each step of the other's parking. */
-		for (spins = pair_random(&seed) % 400; spins; spins--)
-			evr_compiler_fence();
-		hit(peer, &p, turn, registered, &last);
+		evr_a64_store_release(&court->begun, m->want);
+		idle(&seed);
+		CHECK(!evr_waiter_wait(&w, &need, 1, is_published, m, pair_deadline()));
 	}
 	evr_waiter_fini(&w);
 }
 
-static void play_second(struct evr_peer *peer, void *arg)
+/* Publish, then wake, as a ring does. */
+static void publish(struct pair *pair, struct match *m, uint64_t turn, uint64_t *last)
 {
-	play(peer, arg, 1);
+	struct court *court = m->court;
+	struct evr_peer_id other = { .slot = (uint32_t)evr_a64_load_relaxed(&court->slot),
+				     .incarnation = evr_a64_load_relaxed(&court->incarnation) };
+
+	evr_a64_store_release(&court->published, turn);
+	if (evr_need_is_alert(&court->need, m->registered))
+		evr_wake(pair->peer, &court->need, other, last);
 }
 
 static void race(struct pair *pair, struct match *m)
 {
+	uint64_t last = 0, seed = 17, turn, deadline = pair_deadline() + PAIR_PATIENCE_NS;
 	struct court *court;
 	pid_t pid;
 
@@ -210,14 +212,21 @@ static void race(struct pair *pair, struct match *m)
 		evr_dir_create(pair->peer, "court", EVR_KIND_USER, sizeof(*court), &m->object), 0);
 	court = evr_peer_at(pair->peer, m->object.off, m->object.sz);
 	memset(court, 0, sizeof(*court));
-	court->side[0].slot.v = court->side[1].slot.v = EVR_SLOT_ANY;
-	pid = pair_fork(pair, play_second, m);
-	/* Nobody sleeps before it is known whom to ring: that is the ring's owner word. */
-	while (evr_a64_load_acquire(&court->side[1].slot) == EVR_SLOT_ANY)
+	court->slot.v = EVR_SLOT_ANY;
+	m->registered = evr_park_register() && m->awake;
+	pid = pair_fork(pair, park_each_turn, m);
+	m->court = court;
+	while (evr_a64_load_acquire(&court->slot) == EVR_SLOT_ANY)
 		pair_sleep_us(100);
-	play(pair->peer, m, 0);
+	for (turn = 1; turn <= m->turns; turn++) {
+		while (evr_a64_load_acquire(&court->begun) < turn) {
+			evr_pause();
+			assert_true(turn % 64 || evr_now_ns() < deadline);
+		}
+		idle(&seed);
+		publish(pair, m, turn, &last);
+	}
 	pair_join(pid);
-	assert_true(court->side[0].turns.v == m->turns && court->side[1].turns.v == m->turns);
 	pair_settle(pair);
 }
 
@@ -228,13 +237,13 @@ static void park_races_adaptive_lose_no_wake(void **state)
 
 static void park_races_sleeping_lose_no_wake(void **state)
 {
-	race(*state, &(struct match){ .turns = races() / 2, .policy = EVR_WAIT_SLEEP });
+	race(*state, &(struct match){ .turns = races(), .policy = EVR_WAIT_SLEEP });
 }
 
 static void park_races_awake_lose_no_wake(void **state)
 {
 	race(*state,
-	     &(struct match){ .turns = races() / 5, .policy = EVR_WAIT_SLEEP, .awake = true });
+	     &(struct match){ .turns = races() / 2, .policy = EVR_WAIT_SLEEP, .awake = true });
 }
 
 /* One waiter, two rings, each with a producer of its own. */
