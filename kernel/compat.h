@@ -91,7 +91,8 @@ static inline int evering_alloc_contig(unsigned long start, unsigned long end, g
 #ifdef ACR_FLAGS_NONE
 	return alloc_contig_range(start, end, ACR_FLAGS_NONE, gfp);
 #else
-	return alloc_contig_range(start, end, MIGRATE_MOVABLE, gfp);
+	/* What the block is to hold afterwards. */
+	return alloc_contig_range(start, end, MIGRATE_UNMOVABLE, gfp);
 #endif
 }
 #endif

@@ -142,6 +142,8 @@ struct evering_run {
 };
 
 void evering_runs_sort(unsigned long *pfn, u32 nr);
+struct evering_run evering_runs_next(const unsigned long *pfn, u32 nr, u32 first,
+				     unsigned long step);
 struct evering_run evering_runs_longest(const unsigned long *pfn, u32 nr, unsigned long step);
 void evering_runs_keep(unsigned long *pfn, u32 nr, unsigned long step, u32 want);
 

@@ -178,10 +178,10 @@ int evering_peer_mmap(struct file *file, struct vm_area_struct *vma)
 	/* For a file opened read-only VM_SHARED is clear even with MAP_SHARED. */
 	if (!(vma->vm_flags & VM_MAYSHARE))
 		return -EINVAL;
-	if (vma->vm_mm != peer->mm || vma->vm_flags & VM_EXEC)
-		return -EPERM;
 	if (READ_ONCE(peer->ended))
 		return -EOWNERDEAD;
+	if (vma->vm_mm != peer->mm || vma->vm_flags & VM_EXEC)
+		return -EPERM;
 	spin_lock(&segment->lock);
 	geometry = segment->geometry;
 	spin_unlock(&segment->lock);

@@ -21,7 +21,8 @@
 #include "evering.h"
 
 #define HUNT_GFP (GFP_KERNEL_ACCOUNT | __GFP_COMP | __GFP_NOWARN)
-#define SEEDS_MAX 4	/* runs that are tried to be completed */
+#define SEEDS_MAX 8	/* runs that are tried to be completed */
+#define FILL_TRIES 4
 #define LIMBO_PERIOD HZ
 
 /* Blocks allocated but not yet anybody's. */
@@ -51,18 +52,23 @@ static void free_pfns(const unsigned long *pfn, u32 nr)
 		put_page(pfn_to_page(pfn[i]));
 }
 
-static bool hunt_one(struct hunt *hunt, gfp_t effort)
+static bool hunt_one_on(struct hunt *hunt, int node, gfp_t effort)
 {
 	struct page *page;
 
 	if (hunt->nr == hunt->max)
 		return false;
-	page = alloc_pages_node(hunt->node, hunt->gfp | effort, hunt->order);
+	page = alloc_pages_node(node, hunt->gfp | effort, hunt->order);
 	if (!page)
 		return false;
 	hunt->pfn[hunt->nr++] = page_to_pfn(page);
-	cond_resched();
 	return true;
+}
+
+static bool hunt_one(struct hunt *hunt, gfp_t effort)
+{
+	cond_resched();
+	return hunt_one_on(hunt, hunt->node, effort);
 }
 
 /* What must be had, wherever it is. */
@@ -102,6 +108,12 @@ static bool hunt_more(struct hunt *hunt)
 }
 
 #if EVERING_HAS_CONTIG_FILL
+/* Frames [low, high). */
+struct span {
+	unsigned long low;
+	unsigned long high;
+};
+
 static int compare_pfn(const void *key, const void *element)
 {
 	const unsigned long *x = key, *y = element;
@@ -110,7 +122,7 @@ static int compare_pfn(const void *key, const void *element)
 }
 
 /* Might the block at pfn be emptied by migration? Cheap tests, as a hint only. */
-static bool block_movable(unsigned long pfn, const struct zone *zone)
+static bool block_movable(unsigned long pfn, struct zone *zone)
 {
 	unsigned long end = pfn + EVERING_BLOCK_PAGES;
 
@@ -123,62 +135,96 @@ static bool block_movable(unsigned long pfn, const struct zone *zone)
 	return true;
 }
 
-static bool fill_one(struct hunt *hunt, unsigned long pfn, const struct zone *zone)
+/*
+ * Empties the block at pfn by migration and takes it. The allocator that can empty it
+ * refuses to account to a memory cgroup. So the block goes back, and comes from the
+ * buddy allocator at once, which on one CPU hands out first what was freed last, or
+ * the neighbour that it was merged with. If somebody else was quicker, we have got a
+ * few blocks more than we need.
+ */
+static bool fill_one(struct hunt *hunt, unsigned long pfn, struct zone *zone)
 {
+	gfp_t effort = __GFP_NORETRY | __GFP_THISNODE;
+	int tries = FILL_TRIES;
+	bool got;
+
 	if (hunt->nr == hunt->max || fatal_signal_pending(current) || !block_movable(pfn, zone))
 		return false;
-	/* Accounting to a memcg is refused there: this block escapes it, not the quota. */
 	if (evering_alloc_contig(pfn, pfn + EVERING_BLOCK_PAGES,
 				 GFP_KERNEL | __GFP_COMP | __GFP_NOWARN))
 		return false;
-	hunt->pfn[hunt->nr++] = pfn;
+	if (zone_idx(zone) != gfp_zone(GFP_KERNEL))
+		effort |= __GFP_DMA32;
+	migrate_disable();
+	put_page(pfn_to_page(pfn));
+	do {
+		got = hunt_one_on(hunt, zone_to_nid(zone), effort);
+	} while (got && hunt->pfn[hunt->nr - 1] != pfn && --tries);
+	migrate_enable();
 	cond_resched();
-	return true;
+	return got && tries;
 }
 
-/* Lengthens the run [low, high) on both sides; true when it is long enough. */
-static bool fill_run(struct hunt *hunt, unsigned long *low, unsigned long *high, u32 sorted)
+/* Lengthens the run on both sides; true when it is long enough. */
+static bool fill_run(struct hunt *hunt, struct span *run, u32 sorted)
 {
-	const struct zone *zone = page_zone(pfn_to_page(*low));
+	struct zone *zone = page_zone(pfn_to_page(run->low));
 	const unsigned long step = EVERING_BLOCK_PAGES;
-	bool up = true, down = true;
+	bool up = true, down = run->low >= step;
 	unsigned long next;
 
-	while ((*high - *low) / step < hunt->want && (up || down)) {
-		next = up ? *high : *low - step;
-		if (next < *low && *low < step)
-			return false;
-		if (bsearch(&next, hunt->pfn, sorted, sizeof(next), compare_pfn) ||
-		    fill_one(hunt, next, zone)) {
-			if (up)
-				*high += step;
-			else
-				*low -= step;
-		} else if (up) {
+	while ((run->high - run->low) / step < hunt->want && (up || down)) {
+		next = up ? run->high : run->low - step;
+		if (!bsearch(&next, hunt->pfn, sorted, sizeof(next), compare_pfn) &&
+		    !fill_one(hunt, next, zone)) {
+			if (!up)
+				down = false;
 			up = false;
+		} else if (up) {
+			run->high += step;
 		} else {
-			down = false;
+			run->low -= step;
+			down = run->low >= step;
 		}
 	}
-	return (*high - *low) / step >= hunt->want;
+	return (run->high - run->low) / step >= hunt->want;
+}
+
+/* The longest run that does not lie in one of the spans tried before. */
+static struct evering_run fresh_run(const struct hunt *hunt, const struct span *tried, int nr)
+{
+	struct evering_run run, best = {};
+	u32 first;
+	int i;
+
+	for (first = 0; first < hunt->nr; first += run.nr) {
+		run = evering_runs_next(hunt->pfn, hunt->nr, first, EVERING_BLOCK_PAGES);
+		for (i = 0; i < nr; i++)
+			if (hunt->pfn[first] >= tried[i].low && hunt->pfn[first] < tried[i].high)
+				break;
+		if (i == nr && run.nr > best.nr)
+			best = run;
+	}
+	return best;
 }
 
 /* Fills the gaps next to the longest runs by moving other pages away. */
 static void hunt_fill(struct hunt *hunt)
 {
-	unsigned long low, high;
+	struct span tried[SEEDS_MAX], *span;
 	struct evering_run run;
-	int seeds;
+	int i;
 
-	for (seeds = 0; seeds < SEEDS_MAX; seeds++) {
-		run = hunt_sort(hunt);
-		low = hunt->pfn[run.first];
-		high = low + (unsigned long)run.nr * EVERING_BLOCK_PAGES;
-		if (fill_run(hunt, &low, &high, hunt->nr))
-			break;
-		/* The same run again would end at the same obstacles. */
-		if (hunt_sort(hunt).nr == run.nr)
-			break;
+	for (i = 0; i < SEEDS_MAX; i++) {
+		evering_runs_sort(hunt->pfn, hunt->nr);
+		run = fresh_run(hunt, tried, i);
+		if (!run.nr)
+			return;
+		span = &tried[i];
+		span->low = hunt->pfn[run.first];
+		span->high = span->low + (unsigned long)run.nr * EVERING_BLOCK_PAGES;
+		if (fill_run(hunt, span, hunt->nr) || fatal_signal_pending(current))
+			return;
 	}
 }
 #else

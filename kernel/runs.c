@@ -21,25 +21,27 @@ void evering_runs_sort(unsigned long *pfn, u32 nr)
 	sort(pfn, nr, sizeof(*pfn), compare, NULL);
 }
 
-static u32 run_length(const unsigned long *pfn, u32 nr, unsigned long step)
+/* The run of an ascending array that begins at this index. */
+struct evering_run evering_runs_next(const unsigned long *pfn, u32 nr, u32 first,
+				     unsigned long step)
 {
-	u32 length = 1;
+	u32 end = first + 1;
 
-	while (length < nr && pfn[length] - pfn[length - 1] == step)
-		length++;
-	return length;
+	while (end < nr && pfn[end] - pfn[end - 1] == step)
+		end++;
+	return (struct evering_run){ first, end - first };
 }
 
 /* The longest run of an ascending array, the first of equals; nr 0 for none. */
 struct evering_run evering_runs_longest(const unsigned long *pfn, u32 nr, unsigned long step)
 {
-	struct evering_run best = {};
-	u32 first, length;
+	struct evering_run run, best = {};
+	u32 first;
 
-	for (first = 0; first < nr; first += length) {
-		length = run_length(pfn + first, nr - first, step);
-		if (length > best.nr)
-			best = (struct evering_run){ first, length };
+	for (first = 0; first < nr; first += run.nr) {
+		run = evering_runs_next(pfn, nr, first, step);
+		if (run.nr > best.nr)
+			best = run;
 	}
 	return best;
 }

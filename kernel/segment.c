@@ -285,7 +285,10 @@ long evering_call_create(struct evering_call *call)
 	evering_limbo_sweep();
 	segment = segment_create(arg, &geometry);
 	if (IS_ERR(segment)) {
-		/* Then best_run alone is an answer; the other fields are as they came. */
+		/* Then best_run is an answer. */
+		arg->fd = -1;
+		arg->segment_id = 0;
+		arg->extents = 0;
 		call->write_back = PTR_ERR(segment) == -ENOSPC;
 		return PTR_ERR(segment);
 	}
