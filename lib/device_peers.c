@@ -147,6 +147,7 @@ void device_check(struct evr_peer *peer)
 
 int device_peer_info(struct evr_peer *peer, uint32_t slot, struct evr_peer_info *info)
 {
+	struct evering_status_entry last;
 	struct evering_peer_entry entry;
 	struct evering_peer_list arg = {
 		.size = sizeof(arg),
@@ -165,6 +166,13 @@ int device_peer_info(struct evr_peer *peer, uint32_t slot, struct evr_peer_info 
 	info->id.slot = slot;
 	info->state = EVR_PEER_FREE;
 	device_state(peer, slot, &info->id.incarnation);
+	/* How the last one ended; its pid and uid only PEER_LIST could translate. */
+	evr_copy_out(&last, status_entry(peer, slot), sizeof(last));
+	info->exit_reason = last.exit_reason;
+	info->exit_status = last.exit_status;
+	info->rung = last.rung;
+	info->suppressed = last.suppressed;
+	info->attached_ns = last.attached_ns;
 	return 0;
 }
 
