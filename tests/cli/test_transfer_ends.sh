@@ -6,12 +6,19 @@
 NAME=$(uri a)
 DATA=$WORK/data
 GOT=$WORK/got
-mkfifo "$WORK/input" "$WORK/output"
 random "$DATA" 1000000
+
+# What a case left in a pipe, and whoever still holds it open, is nothing to the next one.
+fresh_fifo()
+{
+	rm -f "$WORK/$1"
+	mkfifo "$WORK/$1"
+}
 
 # A sender whose input stays open: fd 9 writes to it. Without a timeout before it, to know its pid.
 start_sender()
 {
+	fresh_fifo input
 	"$EVERING_TOOL" send --json "$@" "$NAME" <"$WORK/input" 2>"$WORK/send.err" &
 	sender=$!
 	exec 9>"$WORK/input"
@@ -20,6 +27,7 @@ start_sender()
 # A receiver whose output nobody reads: it blocks after a pipe of bytes. fd 8 reads from it.
 start_receiver()
 {
+	fresh_fifo output
 	exec 8<>"$WORK/output"
 	"$EVERING_TOOL" recv --json "$@" "$NAME" >"$WORK/output" 2>"$WORK/recv.err" &
 	receiver=$!

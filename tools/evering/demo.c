@@ -19,7 +19,7 @@
 
 #define LATENCY_SHARE 0.35
 #define RATE_SHARE 0.45
-#define SECONDS_DEFAULT 12
+#define SECONDS_DEFAULT 10
 /* Where starting two processes takes longer, there are fewer runs. */
 #define START_SLOW_SECONDS 0.03
 #define BARS 44
@@ -31,7 +31,7 @@ static double seconds = SECONDS_DEFAULT;
 static const struct option_row options[] = {
 	{ "backend", 'b', OPTION_TEXT, &backend_text, "NAME",
 	  "device or local (device when it is there)", 0, 0, NULL },
-	{ "seconds", 't', OPTION_SECONDS, &seconds, "S", "about how long to measure (12)", 0, 0,
+	{ "seconds", 't', OPTION_SECONDS, &seconds, "S", "about how long to measure (10)", 0, 0,
 	  NULL },
 	{ NULL, 0, OPTION_FLAG, NULL, NULL, NULL, 0, 0, NULL },
 };

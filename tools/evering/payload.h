@@ -6,11 +6,22 @@
 #include <stdint.h>
 #include <string.h>
 
+/* Below this a call of memset(3) costs more than the stores themselves. */
+#define PAYLOAD_SMALL_SZ 128
+
 static inline void payload_write(void *data, uint64_t size, uint64_t seed)
 {
-	memset(data, (int)(seed & 0xff), size);
-	if (size >= sizeof(seed))
-		memcpy(data, &seed, sizeof(seed));
+	uint8_t *at = data;
+
+	if (size > PAYLOAD_SMALL_SZ) {
+		memset(at, (int)(seed & 0xff), size);
+		memcpy(at, &seed, sizeof(seed));
+		return;
+	}
+	for (; size >= sizeof(seed); at += sizeof(seed), size -= sizeof(seed))
+		memcpy(at, &seed, sizeof(seed));
+	for (; size; at++, size--)
+		*at = (uint8_t)seed;
 }
 
 /* A sum over all bytes, eight at a time. */

@@ -8,9 +8,9 @@
 #include "machine.h"
 
 /* The runs by which the speed is found out grow until one takes so long. */
-#define TRIAL_SECONDS 0.02
-#define TRIAL_COUNT 16
-#define TRIAL_GROWTH 8
+#define TRIAL_SECONDS 0.01
+#define TRIAL_COUNT 64
+#define TRIAL_GROWTH 16
 #define COUNT_MAX (1ULL << 40)
 
 static struct stage make_stage(const struct series *series, const struct series_plan *plan)

@@ -108,10 +108,22 @@ bool transfer_other_is_dead(const struct transfer *transfer)
 	       !side_is_here(transfer, transfer->other);
 }
 
-bool transfer_other_is_gone(const struct transfer *transfer)
+/* Whoever settles a death first takes the pid away with it: ask while it lives. */
+static void remember_other(struct transfer *transfer)
+{
+	struct evr_peer_id id = side_id(transfer->other);
+	struct evr_peer_info info;
+
+	if (!evr_peer_info(transfer->peer, id.slot, &info) && info.id.incarnation == id.incarnation)
+		transfer->other_pid = info.pid;
+}
+
+bool transfer_other_is_gone(struct transfer *transfer)
 {
 	enum transfer_state state = side_state(transfer->other);
 
+	if (state == TRANSFER_ACTIVE && !transfer->other_pid)
+		remember_other(transfer);
 	return state == TRANSFER_COMPLETE || state == TRANSFER_BROKEN ||
 	       transfer_other_is_dead(transfer);
 }
@@ -160,15 +172,16 @@ const char *transfer_other_text(const struct transfer *transfer, char *text)
 {
 	struct evr_peer_id id = side_id(transfer->other);
 	struct evr_peer_info info;
-	char ended[SEGMENT_TEXT_SZ];
+	char ended[SEGMENT_TEXT_SZ] = "gone";
 
-	if (evr_peer_info(transfer->peer, id.slot, &info) || info.id.incarnation != id.incarnation)
-		snprintf(text, TRANSFER_TEXT_SZ, "peer %u:%" PRIu64, id.slot, id.incarnation);
-	else if (info.exit_reason == EVR_EXIT_NONE)
-		snprintf(text, TRANSFER_TEXT_SZ, "pid %d", info.pid);
+	if (!evr_peer_info(transfer->peer, id.slot, &info) &&
+	    info.id.incarnation == id.incarnation && info.exit_reason != EVR_EXIT_NONE)
+		peer_exit_text(ended, &info, transfer->info.backend);
+	if (transfer->other_pid)
+		snprintf(text, TRANSFER_TEXT_SZ, "pid %d, %s", transfer->other_pid, ended);
 	else
-		snprintf(text, TRANSFER_TEXT_SZ, "pid %d, %s", info.pid,
-			 peer_exit_text(ended, &info, transfer->info.backend));
+		snprintf(text, TRANSFER_TEXT_SZ, "peer %u:%" PRIu64 ", %s", id.slot, id.incarnation,
+			 ended);
 	return text;
 }
 

@@ -65,6 +65,7 @@ struct transfer {
 	struct evr_segment_info info;
 	struct transfer_side *own;
 	struct transfer_side *other;
+	int32_t other_pid; /* as long as it lived; 0 = not seen, or not visible */
 };
 
 /*
@@ -89,7 +90,7 @@ int transfer_other_error(const struct transfer *transfer);
 bool transfer_other_is_dead(const struct transfer *transfer);
 
 /* True when nothing more can come from it: dead, complete or broken. */
-bool transfer_other_is_gone(const struct transfer *transfer);
+bool transfer_other_is_gone(struct transfer *transfer);
 
 /* How a transfer ended, as the exit status and as a word for JSON. */
 enum transfer_outcome {
