@@ -147,6 +147,8 @@ static int segment_grow(struct evr_segment *segment, uint64_t bytes, uint64_t *o
 		return evr_fail(-EOPNOTSUPP, "an isolated segment has no memory for all to write, "
 					     "so it cannot grow");
 	err = local_file_check(segment, &sz);
+	if (!err)
+		err = local_file_check_memory(bytes);
 	if (err)
 		return err;
 	do {

@@ -169,6 +169,8 @@ int local_file_reopen(int fd, int flags);
 /* Set or test a lock; type F_RDLCK, F_WRLCK, F_UNLCK. -EAGAIN: held by another. */
 int local_file_lock(int fd, int type, uint64_t byte);
 bool local_file_is_locked(int fd, uint64_t byte);
+/* -ENOMEM when the system has not as much left. */
+int local_file_check_memory(uint64_t sz);
 /* 0 when the header is still what it was at open; *sz is the segment's end now. */
 int local_file_check(const struct evr_segment *segment, uint64_t *sz);
 

@@ -122,16 +122,40 @@ static int bind_node(void *at, uint64_t sz, int32_t node)
 	return 0;
 }
 
+/* Taking more than there is would end in the hands of the OOM killer, not in an errno. */
+int local_file_check_memory(uint64_t sz)
+{
+	unsigned long long kib = 0;
+	char line[128];
+	FILE *file = fopen("/proc/meminfo", "re");
+
+	if (!file)
+		return 0;
+	while (fgets(line, sizeof(line), file) && sscanf(line, "MemAvailable: %llu", &kib) != 1)
+		;
+	fclose(file);
+	if (!kib || sz / 1024 < kib)
+		return 0;
+	return evr_fail(-ENOMEM, "%" PRIu64 " bytes are needed, the system has %llu KiB left", sz,
+			kib);
+}
+
 /*
  * All memory is taken now: a file that runs out of it later would kill a peer with
  * SIGBUS in the middle of a message. Populating comes first because it gives huge
  * pages where they are only given on advice; what it lacks fallocate() reports.
  */
-static int take_memory(int fd, uint64_t off, uint64_t sz, int32_t node)
+static int take_memory(int fd, uint64_t sz, int32_t node)
 {
-	void *at = mmap(NULL, sz, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)off);
-	int err;
+	int err = local_file_check_memory(sz);
+	void *at;
 
+	if (err)
+		return err;
+	if (ftruncate(fd, (off_t)sz))
+		return evr_fail(-errno, "cannot make the segment %" PRIu64 " bytes large: %s", sz,
+				strerror(errno));
+	at = mmap(NULL, sz, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (at == MAP_FAILED)
 		return evr_fail(-errno, "cannot map %" PRIu64 " bytes: %s", sz, strerror(errno));
 	madvise(at, sz, MADV_HUGEPAGE);
@@ -139,7 +163,7 @@ static int take_memory(int fd, uint64_t off, uint64_t sz, int32_t node)
 	if (!err)
 		madvise(at, sz, MADV_POPULATE_WRITE);
 	munmap(at, sz);
-	if (!err && fallocate(fd, 0, (off_t)off, (off_t)sz))
+	if (!err && fallocate(fd, 0, 0, (off_t)sz))
 		err = evr_fail(-errno,
 			       "cannot get %" PRIu64 " bytes of shared memory: %s; see the size "
 			       "of /dev/shm and the memory that is free",
@@ -260,10 +284,7 @@ static int init_file(struct evr_segment *segment, const struct evr_segment_optio
 	struct evr_layout *layout = &segment->layout;
 	int err;
 
-	if (ftruncate(segment->fd, (off_t)layout->segment_sz))
-		return evr_fail(-errno, "cannot make the segment %" PRIu64 " bytes large: %s",
-				layout->segment_sz, strerror(errno));
-	err = take_memory(segment->fd, 0, layout->segment_sz, options->node);
+	err = take_memory(segment->fd, layout->segment_sz, options->node);
 	if (!err)
 		err = map_status(segment, layout->status_sz, false);
 	if (err)
