@@ -15,6 +15,7 @@
  * mappings are taken away; state DEAD; the others get a bell. So who sees DEAD knows
  * that the peer can touch nothing any more (but for I/O in flight).
  */
+#include <linux/capability.h>
 #include <linux/fs.h>
 #include <linux/nospec.h>
 #include <linux/sched.h>
@@ -246,6 +247,9 @@ long evering_call_revoke(struct evering_call *call)
 	u64 incarnation;
 	bool ended;
 
+	if (!(evering_file_rights(call->file) & EVERING_RIGHT_ADMIN) &&
+	    !ns_capable(segment->user_ns, CAP_SYS_ADMIN))
+		return -EACCES;
 	if (arg->slot >= segment->slots->nr)
 		return -EINVAL;
 	slot = &segment->slots->slot[array_index_nospec(arg->slot, segment->slots->nr)];

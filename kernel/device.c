@@ -67,7 +67,8 @@ static const struct evering_command segment_commands[] = {
 	EVERING_COMMAND(PEER_ATTACH, peer_attach, 0, evering_call_attach),
 	EVERING_COMMAND(PEER_INVITE, peer_invite, EVERING_RIGHT_INVITE, evering_call_invite),
 	EVERING_COMMAND(PEER_LIST, peer_list, 0, evering_call_peer_list),
-	EVERING_COMMAND(PEER_REVOKE, peer_revoke, EVERING_RIGHT_ADMIN, evering_call_revoke),
+	/* Checks itself: ADMIN, or privilege. */
+	EVERING_COMMAND(PEER_REVOKE, peer_revoke, 0, evering_call_revoke),
 	{}
 };
 

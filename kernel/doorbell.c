@@ -99,7 +99,8 @@ static int ring(struct evering_peer *from, const struct evering_bell *bell)
  * @bells: their results are written back
  * @nr: at most EVERING_RING_MAX
  *
- * Return: how many were rung, -EINVAL or -EFAULT (some may have been rung).
+ * Return: how many were rung, -EINVAL, -EFAULT (some may have been rung) or
+ * -EOWNERDEAD (none was, and the caller has ended).
  */
 int evering_bells_ring(struct evering_peer *from, struct evering_bell __user *bells, u32 nr)
 {
@@ -120,6 +121,8 @@ int evering_bells_ring(struct evering_peer *from, struct evering_bell __user *be
 		if (copy_to_user(bells + done, chunk, part * sizeof(*chunk)))
 			return -EFAULT;
 	}
+	if (!rung && test_bit(EVERING_PEER_BIT_ENDING, &from->flags))
+		return -EOWNERDEAD;
 	return rung;
 }
 

@@ -23,6 +23,7 @@
 #define HUNT_GFP (GFP_KERNEL_ACCOUNT | __GFP_COMP | __GFP_NOWARN)
 #define SEEDS_MAX 8	/* runs that are tried to be completed */
 #define FILL_TRIES 4
+#define HUNT_MORE_MIN 8U	/* blocks */
 #define LIMBO_PERIOD HZ
 
 /* Blocks allocated but not yet anybody's. */
@@ -36,7 +37,7 @@ struct hunt {
 	gfp_t gfp;
 };
 
-/* Hunters take up to a quarter more than they keep: one of them at a time. */
+/* Hunters take more than they keep: one of them at a time. */
 static DEFINE_MUTEX(hunt_mutex);
 
 static DEFINE_MUTEX(limbo_mutex);
@@ -89,11 +90,21 @@ static struct evering_run hunt_sort(struct hunt *hunt)
 	return evering_runs_longest(hunt->pfn, hunt->nr, 1UL << hunt->order);
 }
 
-/* Up to a quarter more, in the hope that a run becomes complete. */
+/*
+ * How many blocks may be taken in the hope that a run becomes complete. Where gaps can
+ * be filled, luck need not do it all.
+ */
+static u32 hunt_limit(u32 want)
+{
+	u32 more = EVERING_HAS_CONTIG_FILL ? want / 4 : want + want / 2;
+
+	return want + max(more, HUNT_MORE_MIN);
+}
+
 static bool hunt_more(struct hunt *hunt)
 {
 	u32 step = max_t(u32, hunt->want / 16, 1);
-	u32 limit = hunt->want + DIV_ROUND_UP(hunt->want, 4);
+	u32 limit = hunt_limit(hunt->want);
 
 	while (hunt_sort(hunt).nr < hunt->want) {
 		u32 until = min(hunt->nr + step, limit);
@@ -348,8 +359,8 @@ int evering_memory_add(struct evering_memory *memory, struct inode *inode,
 		hunt.order = EVERING_BLOCK_ORDER;
 		hunt.want = request->bytes / EVERING_BLOCK_SIZE;
 	}
-	/* A quarter more from the hunt, and a whole run from filling gaps. */
-	hunt.max = 2 * hunt.want + DIV_ROUND_UP(hunt.want, 4);
+	/* From the hunt, and a whole run from filling gaps. */
+	hunt.max = hunt_limit(hunt.want) + hunt.want;
 	hunt.pfn = kvmalloc_array(hunt.max, sizeof(*hunt.pfn), GFP_KERNEL_ACCOUNT);
 	if (!hunt.pfn)
 		return -ENOMEM;
