@@ -260,6 +260,7 @@ struct evering_segment {
 	char name[EVERING_NAME_SIZE];
 	u32 publish_flags;
 	u32 mode;
+	u32 name_rights;		/* of the fd that published: the most a name gives */
 	kuid_t owner;
 	kgid_t group;
 	struct vfsmount *keep_mnt;	/* with a reference to the inode, while KEEP */

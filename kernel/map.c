@@ -222,6 +222,11 @@ void evering_peer_unmap(struct evering_peer *peer)
 	unsigned long index;
 	u32 i;
 
+	/*
+	 * END: a fault in a block that we do not find below, because it was appended just
+	 * now, sees ended.
+	 */
+	smp_mb();
 	for (i = 0; i < ARRAY_SIZE(segment->status_page) && segment->status_page[i]; i++)
 		pass_lock(page_folio(segment->status_page[i]));
 	xa_for_each(&segment->memory->blocks, index, folio)

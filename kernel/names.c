@@ -128,6 +128,7 @@ long evering_call_publish(struct evering_call *call)
 		strscpy_pad(segment->name, arg->name, sizeof(segment->name));
 		segment->publish_flags = arg->flags;
 		segment->mode = arg->mode;
+		segment->name_rights = evering_file_rights(call->file);
 		segment->owner = owner;
 		segment->group = group;
 		if (arg->flags & EVERING_PUBLISH_F_KEEP) {
@@ -164,17 +165,24 @@ long evering_call_unpublish(struct evering_call *call)
 	return rc;
 }
 
-/* What the name's mode gives the calling process. */
+/*
+ * What the name gives the calling process: never more than the fd had that published
+ * it, or publishing would widen rights.
+ */
 static u32 allowed_rights(const struct evering_segment *segment)
 {
+	bool owns = uid_eq(segment->owner, current_fsuid());
 	u32 bits = segment->mode;
 
-	if (uid_eq(segment->owner, current_fsuid()) ||
-	    ns_capable(segment->user_ns, CAP_SYS_ADMIN))
+	if (owns && segment->name_rights == EVERING_RIGHTS_ALL)
 		return EVERING_RIGHTS_ALL;
+	if (ns_capable(segment->user_ns, CAP_SYS_ADMIN))
+		return EVERING_RIGHTS_ALL;
+	if (owns)
+		return segment->name_rights;
 	if (in_group_p(segment->group))
 		bits >>= 3;
-	return evering_mode_rights(bits & 7);
+	return evering_mode_rights(bits & 7) & segment->name_rights;
 }
 
 /* On success the caller owns a reference to the segment's inode. */

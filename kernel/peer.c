@@ -124,12 +124,13 @@ static void commit_attach(struct evering_call *call)
 	};
 	struct pid *old;
 
+	/* First: as soon as it can be found in its slot, it can be revoked. */
+	set_bit(EVERING_PEER_BIT_LIVE, &peer->flags);
 	spin_lock(&segment->lock);
 	old = evering_slot_live(segment->slots, peer->slot, &tenant);
 	i_size_write(peer->node.inode, segment->geometry.size);
 	rcu_assign_pointer(segment->slots->slot[peer->slot].peer, peer);
 	spin_unlock(&segment->lock);
-	set_bit(EVERING_PEER_BIT_LIVE, &peer->flags);
 	put_pid(old);
 	evering_death_watch(peer);
 	trace_evering_attach(peer);
