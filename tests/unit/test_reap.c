@@ -23,19 +23,7 @@ static inline void step(void)
 		raise(SIGKILL);
 }
 
-#define EVR_ATOMIC_STEP(addr) ((void)(addr), step())
-
-#include "dir.c"
-#include "dir_create.c"
-#include "dir_table.c"
-#include "lane.c"
-#include "park.c"
-#include "reap.c"
-#include "spsc.c"
-#undef CAPACITY_DEFAULT
-#undef CAPACITY_MAX
-#include "bytes.c"
-
+#include "steps.h"
 #include "pair.h"
 
 /* More would mean that a call does not end. */

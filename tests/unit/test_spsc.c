@@ -3,10 +3,10 @@
  * Descriptor rings: limits, positions across 2^64, roles, death of either side, and
  * the other side's words scribbled over.
  *
- * Mutants seen to fail here: position published before the slots are written
- * (spsc_two_processes_*), limit check dropped in evr_lane_refresh()
- * (spsc_hostile_position_*), end looked at after the position in evr_lane_wait()
- * (spsc_producer_killed_*), role claimed by a store (spsc_role_taken_*).
+ * Mutants seen to fail here: a position that is not published, a role claimed over
+ * its holder (both hang), the limit check dropped in evr_lane_refresh()
+ * (spsc_hostile_position_*), a wake that rings nobody (hang). The order of the end
+ * and the last elements is test_lane.c's.
  */
 #include "pair.h"
 

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The files above the backends once more, with a call of step() before each access
+ * to shared memory. To be included after step() is defined.
+ */
+#ifndef EVERING_TEST_STEPS_H
+#define EVERING_TEST_STEPS_H
+
+#define EVR_ATOMIC_STEP(addr) ((void)(addr), step())
+
+#include "dir.c"
+#include "dir_create.c"
+#include "dir_table.c"
+#include "lane.c"
+#include "park.c"
+#include "reap.c"
+#include "spsc.c"
+#undef CAPACITY_DEFAULT
+#undef CAPACITY_MAX
+#include "bytes.c"
+
+#endif
