@@ -230,7 +230,7 @@ struct evering_peer_detach {
 	__u32 flags;			/* 0 */
 };
 
-/* Segment fd with ADMIN: end a peer and take its mappings away. */
+/* Segment fd with ADMIN, or CAP_SYS_ADMIN: end a peer and take its mappings away. */
 struct evering_peer_revoke {
 	__u32 size;
 	__u32 slot;
