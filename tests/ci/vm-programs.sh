@@ -152,6 +152,10 @@ is_alone()	# flags...
 # KUnit runs at insmod; the results are in debugfs.
 kunit()	# kernel
 {
+	grep -q evering_kunit "$EVR_TOP/Kbuild" || {
+		echo "ok - $1: KUnit # SKIP Kbuild builds no evering_kunit.ko"
+		return
+	}
 	boot_files=() boot_limit=240
 	cat >"$scripts/kunit" <<-'EOF'
 	#!/bin/sh
