@@ -45,7 +45,7 @@ static void produce(struct stage *stage, struct evr_bytes *stream, uint64_t coun
 
 		if (err)
 			stage_fail(stage, "reserve", err);
-		payload_write(frame, stage->size, i);
+		payload_stream(frame, stage->size, i);
 		evr_bytes_commit(stream, stage->size);
 	}
 }
