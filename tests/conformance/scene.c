@@ -115,7 +115,7 @@ int run_suite_of(const char *name, const struct CMUnitTest *tests, size_t nr)
 {
 	if (on_device() && !evr_backend_available(EVR_BACKEND_DEVICE)) {
 		printf("1..0 # SKIP %s: /dev/evering cannot be opened\n", name);
-		return 77;
+		return 0;
 	}
 	return _cmocka_run_group_tests(name, tests, nr, NULL, NULL);
 }

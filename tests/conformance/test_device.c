@@ -246,7 +246,7 @@ int main(void)
 
 	if (!on_device()) {
 		printf("1..0 # SKIP only the device does this; EVERING_BACKEND is not device\n");
-		return 77;
+		return 0;
 	}
 	return run_suite(device_tests);
 }
