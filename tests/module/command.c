@@ -237,7 +237,7 @@ const struct command commands[] = {
 	{ COMMAND(PEER_DETACH, peer_detach, PEER, fill_detach), FLAGS(peer_detach, 0) },
 	{ COMMAND(PEER_LIST, peer_list, SEGMENT | PEER, fill_peers),
 	  .reserved = { SPAN(peer_list, __resv) } },
-	{ COMMAND(PEER_REVOKE, peer_revoke, SEGMENT, fill_revoke), .right = EVERING_RIGHT_ADMIN },
+	{ COMMAND(PEER_REVOKE, peer_revoke, SEGMENT, fill_revoke) },
 	{ COMMAND(PEER_REAPED, peer_reaped, PEER, fill_reaped), .right = EVERING_RIGHT_WRITE },
 	{ COMMAND(BELL_RING, bell_ring, PEER, fill_ring), .right = EVERING_RIGHT_WRITE },
 	{ COMMAND(BELL_WAIT, bell_wait, PEER, fill_wait), FLAGS(bell_wait, 0) },
