@@ -99,6 +99,7 @@ struct evr_peer {
 	struct evr_a64 mapped_sz; /* end of what is mapped; grows under the lock */
 	pthread_mutex_t grow_lock;
 	struct evr_a64 claimed; /* bells given out by evr_bell_claim() */
+	struct evr_a64 asleep; /* of these, of waiters in evr_waiter_wait() that sleep or are about to */
 	struct evr_a32 reap_manual; /* 1: the application reaps, see evr_reap_auto() */
 	void *own; /* the backend's */
 };
@@ -108,6 +109,12 @@ int evr_mapping_init(struct evr_peer *peer, uint64_t reserve_sz, bool populate);
 void evr_mapping_fini(struct evr_peer *peer);
 /* Map what was appended. 0; -ERANGE beyond the reserved addresses; -ENOMEM ... */
 int evr_mapping_grow(struct evr_peer *peer);
+
+/*
+ * bell.c: bells were taken that others sleep for: a waiter's own bell, or bell 63,
+ * which is one for all. Ring them again. @own: the taker's bells.
+ */
+void evr_bell_pass_on(struct evr_peer *peer, uint64_t taken, uint64_t own);
 
 /* peer.c, for reap.c: as the op. */
 int evr_peer_reaped(struct evr_peer *peer, struct evr_peer_id dead);

@@ -35,21 +35,42 @@ int evr_bell_ring(struct evr_peer *peer, struct evr_peer_id to, uint64_t bits)
 	return rung < 0 ? rung : bell.result;
 }
 
+void evr_bell_pass_on(struct evr_peer *peer, uint64_t taken, uint64_t own)
+{
+	uint64_t asleep = evr_a64_load_acquire(&peer->asleep);
+	uint64_t bits = taken >> EVR_BELL_PEER_EVENT ? asleep : asleep & taken;
+
+	if (bits & ~own)
+		evr_bell_ring(peer, peer->self, bits & ~own);
+}
+
 int evr_bell_wait(struct evr_peer *peer, uint64_t mask, uint64_t deadline_ns,
 		  struct evr_bells *bells)
 {
 	struct evr_bells unused;
+	int err;
 
 	if (!mask)
 		return -EINVAL;
-	return peer->ops->wait(peer, mask, deadline_ns, bells ? bells : &unused);
+	if (!bells)
+		bells = &unused;
+	err = peer->ops->wait(peer, mask, deadline_ns, bells);
+	if (!err)
+		evr_bell_pass_on(peer, bells->bits, 0);
+	return err;
 }
 
 int evr_bell_read(struct evr_peer *peer, struct evr_bells *bells)
 {
 	struct evr_bells unused;
+	int err;
 
-	return peer->ops->read(peer, bells ? bells : &unused);
+	if (!bells)
+		bells = &unused;
+	err = peer->ops->read(peer, bells);
+	if (!err)
+		evr_bell_pass_on(peer, bells->bits, 0);
+	return err;
 }
 
 int evr_bell_fd(struct evr_peer *peer)

@@ -231,7 +231,7 @@ int evr_bytes_reserve_wait(struct evr_bytes *bytes, struct evr_waiter *waiter, u
 				bytes->lane.object.name, (unsigned long long)sz,
 				(unsigned long long)bytes->frame_max);
 	/* Room says nothing of whether anybody will take what goes there. */
-	err = evr_ring_state_error(evr_bytes_state(bytes));
+	err = evr_lane_check(&bytes->lane);
 	while (!err) {
 		*out = evr_bytes_reserve(bytes, sz);
 		if (*out)

@@ -334,6 +334,22 @@ enum evr_ring_state evr_lane_state(const struct evr_lane *l)
 	return owner_state(u_owner) == OWNER_CLOSED ? EVR_RING_CLOSED : EVR_RING_PEER_DEAD;
 }
 
+int evr_lane_check(struct evr_lane *l)
+{
+	enum evr_ring_state state;
+	uint64_t u_owner;
+
+	if (!l->mine)
+		return -EPIPE;
+	u_owner = evr_a64_load_acquire(l->other_owner);
+	if (u_owner == l->seen && !l->corrupt)
+		return 0;
+	state = evr_lane_state(l);
+	if (state == EVR_RING_OK)
+		l->seen = u_owner;
+	return evr_ring_state_error(state);
+}
+
 struct evr_peer_id evr_lane_other(const struct evr_lane *l)
 {
 	uint64_t u_owner = evr_a64_load_acquire(l->other_owner);

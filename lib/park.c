@@ -104,9 +104,25 @@ static void waiter_learn(struct evr_waiter *w, uint64_t waited_ns)
 	w->spin_ns = ns < SPIN_NS_MAX ? ns : SPIN_NS_MAX;
 }
 
+/* One call of evr_waiter_wait(). */
+struct wait {
+	struct evr_need *const *needs;
+	uint32_t nr;
+	bool (*ready)(void *arg);
+	void *arg;
+	uint64_t deadline_ns;
+};
+
+/* An observer without a slot has nothing that could end. */
+static bool waiter_has_ended(struct evr_waiter *w)
+{
+	struct evr_peer_id self = evr_peer_self(w->peer);
+
+	return self.slot != EVR_SLOT_ANY && !evr_peer_is_live(w->peer, self);
+}
+
 /* 0 ready; -EAGAIN: sleep now; -ETIMEDOUT; -EOWNERDEAD. */
-static int waiter_spin(struct evr_waiter *w, bool (*ready)(void *), void *arg, uint64_t start_ns,
-		       uint64_t deadline_ns)
+static int waiter_spin(struct evr_waiter *w, const struct wait *wait, uint64_t start_ns)
 {
 	uint64_t now_ns = start_ns;
 	int i;
@@ -114,119 +130,123 @@ static int waiter_spin(struct evr_waiter *w, bool (*ready)(void *), void *arg, u
 	for (;;) {
 		for (i = 0; i < SPINS_PER_CLOCK; i++) {
 			evr_pause();
-			if (ready(arg)) {
+			if (wait->ready(wait->arg)) {
 				w->counts.spins++;
 				waiter_learn(w, now_ns - start_ns);
 				return 0;
 			}
 		}
 		now_ns = evr_now_ns();
-		if (now_ns >= deadline_ns)
+		if (now_ns >= wait->deadline_ns)
 			return -ETIMEDOUT;
 		if (w->policy == EVR_WAIT_ADAPTIVE && now_ns - start_ns >= w->spin_ns)
 			return -EAGAIN;
 		evr_peer_check(w->peer);
-		if (!evr_peer_is_live(w->peer, evr_peer_self(w->peer)))
+		if (waiter_has_ended(w))
 			return evr_fail(-EOWNERDEAD, "wait: this peer has ended or was revoked");
 	}
 }
 
 /* Say in all of them that we sleep. True when a waker may have omitted its barrier. */
-static bool needs_arm(struct evr_need *const *needs, uint32_t nr, int bell)
+static bool needs_arm(const struct wait *wait, int bell)
 {
 	bool awake = false;
 	uint64_t word;
 	uint32_t i;
 
-	for (i = 0; i < nr; i++) {
+	for (i = 0; i < wait->nr; i++) {
 		/* Relaxed: nobody but this side's owner writes it. */
-		word = evr_a64_load_relaxed(&needs[i]->word);
+		word = evr_a64_load_relaxed(&wait->needs[i]->word);
 		awake |= (word & EVR_NEED_STATE) == EVR_NEED_AWAKE;
 		word = NEED((word >> EVR_NEED_EPOCH_SHIFT) + 1, bell, EVR_NEED_ASLEEP);
 		/* Release: who sees it also sees who owns this side, see evr_lane_wake(). */
-		evr_a64_store_release(&needs[i]->word, word); /* PARK */
+		evr_a64_store_release(&wait->needs[i]->word, word); /* PARK */
 	}
 	return awake;
 }
 
-static void needs_disarm(struct evr_need *const *needs, uint32_t nr)
+static void needs_disarm(const struct wait *wait)
 {
 	uint64_t word;
 	uint32_t i;
 
-	for (i = 0; i < nr; i++) {
-		word = evr_a64_load_relaxed(&needs[i]->word);
+	for (i = 0; i < wait->nr; i++) {
+		word = evr_a64_load_relaxed(&wait->needs[i]->word);
 		word = NEED(word >> EVR_NEED_EPOCH_SHIFT, 0, EVR_NEED_ALERT);
-		evr_a64_store_relaxed(&needs[i]->word, word);
+		evr_a64_store_relaxed(&wait->needs[i]->word, word);
 	}
 }
 
 /*
- * Bell 63 is one for all threads of a peer, and the first takes it: pass it on to
- * the bells of the other waiters, so that each asks its ready() again.
+ * One sleep. 0: look again. Bell 63 is one for all threads of a peer, and the first
+ * takes it: it is passed on, so that each asks its ready() again.
  */
-static void waiter_pass_event_on(struct evr_waiter *w)
-{
-	uint64_t others = evr_a64_load_acquire(&w->peer->claimed) & ~(1ULL << w->bell);
-
-	w->counts.events++;
-	if (others)
-		evr_bell_ring(w->peer, evr_peer_self(w->peer), others);
-	if (evr_reap_is_auto(w->peer) && evr_peer_rights(w->peer) & EVR_RIGHT_WRITE)
-		evr_reap_dead(w->peer, NULL);
-}
-
-/* One sleep. 0: look again. */
 static int waiter_park(struct evr_waiter *w, uint64_t deadline_ns)
 {
+	uint64_t own = 1ULL << w->bell;
 	struct evr_bells bells = { 0 };
 	int err;
 
 	w->counts.parks++;
-	err = evr_bell_wait(w->peer, 1ULL << w->bell | 1ULL << EVR_BELL_PEER_EVENT, deadline_ns,
-			    &bells);
-	if (!err && bells.bits & 1ULL << EVR_BELL_PEER_EVENT)
-		waiter_pass_event_on(w);
-	return err;
+	err = w->peer->ops->wait(w->peer, own | 1ULL << EVR_BELL_PEER_EVENT, deadline_ns, &bells);
+	if (err || !(bells.bits >> EVR_BELL_PEER_EVENT))
+		return err;
+	w->counts.events++;
+	evr_bell_pass_on(w->peer, bells.bits, own);
+	if (evr_reap_is_auto(w->peer) && evr_peer_rights(w->peer) & EVR_RIGHT_WRITE)
+		evr_reap_dead(w->peer, NULL);
+	return 0;
 }
 
-static int waiter_sleep(struct evr_waiter *w, struct evr_need *const *needs, uint32_t nr,
-			bool (*ready)(void *), void *arg, uint64_t deadline_ns)
+/* Arm and bar. Return: until when we may sleep. */
+static uint64_t waiter_arm(struct evr_waiter *w, const struct wait *wait)
 {
+	if (!needs_arm(wait, w->bell)) {
+		evr_fence(); /* PARK */
+		return wait->deadline_ns;
+	}
+	if (evr_fence_all()) /* PARK */
+		return wait->deadline_ns;
+	/* Forbidden to us by now. No processor holds a store back for as long as this. */
+	evr_fence();
+	return evr_now_ns() + UNBARRED_SLEEP_NS;
+}
+
+static int waiter_sleep(struct evr_waiter *w, const struct wait *wait)
+{
+	uint64_t own = 1ULL << w->bell;
 	uint64_t until_ns;
 	int err;
 
+	/* Before the look: who takes a bell of ours from now on passes it on. */
+	evr_a64_fetch_or(&w->peer->asleep, own);
 	for (;;) {
-		until_ns = deadline_ns;
-		if (!needs_arm(needs, nr, w->bell)) {
-			evr_fence(); /* PARK */
-		} else if (!evr_fence_all()) { /* PARK */
-			/* Forbidden to us by now. What a processor holds back, it does not for so long. */
-			until_ns = evr_now_ns() + UNBARRED_SLEEP_NS;
-			evr_fence();
-		}
-		if (ready(arg)) {
+		err = 0;
+		until_ns = waiter_arm(w, wait);
+		if (wait->ready(wait->arg))
+			break;
+		if (until_ns > wait->deadline_ns)
+			until_ns = wait->deadline_ns;
+		err = waiter_park(w, until_ns);
+		if (wait->ready(wait->arg)) {
 			err = 0;
 			break;
 		}
-		err = waiter_park(w, until_ns < deadline_ns ? until_ns : deadline_ns);
-		if (ready(arg)) {
-			err = 0;
-			break;
-		}
-		if (err == -ETIMEDOUT && until_ns < deadline_ns)
+		if (err == -ETIMEDOUT && until_ns < wait->deadline_ns)
 			continue;
 		if (err)
 			break;
 		w->counts.idle++;
 	}
-	needs_disarm(needs, nr);
+	needs_disarm(wait);
+	evr_a64_fetch_and(&w->peer->asleep, ~own);
 	return err;
 }
 
 int evr_waiter_wait(struct evr_waiter *w, struct evr_need *const *needs, uint32_t nr,
 		    bool (*ready)(void *), void *arg, uint64_t deadline_ns)
 {
+	struct wait wait = { needs, nr, ready, arg, deadline_ns };
 	uint64_t start_ns;
 	int err;
 
@@ -236,12 +256,12 @@ int evr_waiter_wait(struct evr_waiter *w, struct evr_need *const *needs, uint32_
 		return -ETIMEDOUT;
 	w->counts.waits++;
 	if (!waiter_may_spin(w))
-		return waiter_sleep(w, needs, nr, ready, arg, deadline_ns);
+		return waiter_sleep(w, &wait);
 	start_ns = evr_now_ns();
-	err = waiter_spin(w, ready, arg, start_ns, deadline_ns);
+	err = waiter_spin(w, &wait, start_ns);
 	if (err != -EAGAIN)
 		return err;
-	err = waiter_sleep(w, needs, nr, ready, arg, deadline_ns);
+	err = waiter_sleep(w, &wait);
 	waiter_learn(w, evr_now_ns() - start_ns);
 	return err;
 }

@@ -98,7 +98,7 @@ int evr_spsc_push_wait(struct evr_spsc *ring, struct evr_waiter *waiter, const v
 	if (nr > INT32_MAX)
 		nr = INT32_MAX;
 	/* Room says nothing of whether anybody will take what goes there. */
-	err = evr_ring_state_error(evr_lane_state(&ring->lane));
+	err = evr_lane_check(&ring->lane);
 	while (!err && done < nr) {
 		done += evr_spsc_push(ring, from + (size_t)done * ring->elem_sz, nr - done);
 		if (done < nr)

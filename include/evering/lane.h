@@ -105,6 +105,7 @@ struct evr_lane {
 	uint64_t calm_step; /* positions without a park after which we say AWAKE */
 	uint64_t past; /* owner word of a holder of the other role whose story is over */
 	uint64_t before, held; /* what the owner word of our side was and is */
+	uint64_t seen; /* owner word of the other side that we found alive */
 	struct evr_a64 *owner; /* of our side */
 	const struct evr_a64 *other_owner;
 	struct evr_peer *peer;
@@ -173,6 +174,12 @@ EVR_API struct evr_peer_id evr_lane_other(const struct evr_lane *l);
  */
 EVR_API int evr_lane_wait(struct evr_lane *l, struct evr_waiter *w, uint64_t want,
 			  uint64_t deadline_ns);
+
+/*
+ * May anything still be sent: 0, or the error of the state. One load as long as the
+ * other side stays who it was; a death is noticed by who waits.
+ */
+EVR_API int evr_lane_check(struct evr_lane *l);
 
 /* The error that a state stands for; 0 for OK and NO_PEER. */
 EVR_API int evr_ring_state_error(enum evr_ring_state state);
