@@ -3,6 +3,7 @@
 #include "scene.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/prctl.h>
 
 #include "local.h"
@@ -128,6 +129,38 @@ static void peer_without_its_lock_is_dead(void **state)
 	drop_pair(&pair);
 }
 
+static void attach_and_wait(struct child *child, void *arg)
+{
+	attach(arg);
+	child_say(child, 0);
+	pause();
+}
+
+/* By the pidfd alone: the timer is made by evr_bell_fd() only. */
+static void peer_death_makes_the_fd_readable_at_once(void **state)
+{
+	struct evr_segment *segment = plain_segment();
+	struct evr_peer *peer = attach(segment);
+	struct local_peer *own = peer->own;
+	struct pollfd ready = { .fd = own->epoll_fd, .events = POLLIN };
+	struct child child;
+
+	child_start(&child, attach_and_wait, segment);
+	child_hear(&child);
+	EQ(evr_bell_wait(peer, EVENT, evr_now_ns() + HANG_MS * 1000000ull, NULL), 0);
+	CHECK(own->watches[1].pidfd >= 0);
+	EQ(poll(&ready, 1, 0), 0);
+	child_kill(&child);
+	EQ(poll(&ready, 1, HANG_MS), 1);
+	local_check_now(peer);
+	EQ(evr_bell_read(peer, NULL), 0);
+	/* It was told, and is not told again. */
+	EQ(poll(&ready, 1, 0), 0);
+	EQ(own->watches[1].pidfd, -1);
+	evr_peer_detach(peer);
+	evr_segment_close(segment);
+}
+
 static void forget_watches(struct evr_peer *peer)
 {
 	struct local_peer *own = peer->own;
@@ -223,6 +256,7 @@ int main(void)
 		cmocka_unit_test(peer_end_that_was_not_told_is_told_by_the_next_to_look),
 		cmocka_unit_test(peer_slot_whose_lock_is_held_is_not_taken),
 		cmocka_unit_test(peer_without_its_lock_is_dead),
+		cmocka_unit_test(peer_death_makes_the_fd_readable_at_once),
 		cmocka_unit_test(
 			peer_whose_pid_is_another_process_is_dead_in_the_same_namespaces_only),
 		cmocka_unit_test(peer_start_time_is_read_behind_any_command_name),

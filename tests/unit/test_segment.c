@@ -45,6 +45,7 @@ static void open_as_nobody(struct child *child, void *arg)
 	struct evr_segment *segment;
 	struct evr_peer *peer;
 	uint64_t rights;
+	int fd;
 
 	become_nobody();
 	while ((rights = child_hear(child)) != ~0ull) {
@@ -56,6 +57,7 @@ static void open_as_nobody(struct child *child, void *arg)
 			EQ(evr_peer_attach(&peer, segment, NULL),
 			   rights & EVR_RIGHT_WRITE ? 0 : -EACCES);
 			evr_peer_detach(peer);
+			EQ(evr_segment_invite(segment, EVR_RIGHTS_ALL, 0, &fd), -EACCES);
 			evr_segment_close(segment);
 		}
 		EQ(evr_segment_remove(arg), -EACCES);
@@ -355,6 +357,17 @@ static void segment_invite_gives_all_rights_or_a_reader(void **state)
 	evr_segment_close(segment);
 }
 
+static void segment_without_keep_leaves_no_file(void **state)
+{
+	struct evr_segment *segment = make_named("trace", 0600, 0), *second;
+
+	OK(evr_segment_open(&second, named_uri("trace")));
+	evr_segment_close(segment);
+	EQ(access(path_of(named_uri("trace")), F_OK), 0);
+	evr_segment_close(second);
+	EQ(access(path_of(named_uri("trace")), F_OK), -1);
+}
+
 static void segment_unnamed_cannot_be_cut_short(void **state)
 {
 	struct evr_segment *segment = plain_segment();
@@ -404,6 +417,7 @@ int main(void)
 		cmocka_unit_test(segment_name_of_a_foreign_file_is_refused_and_not_listed),
 		cmocka_unit_test(segment_that_is_made_leaves_nothing_when_it_fails),
 		cmocka_unit_test(segment_invite_gives_all_rights_or_a_reader),
+		cmocka_unit_test(segment_without_keep_leaves_no_file),
 		cmocka_unit_test(segment_unnamed_cannot_be_cut_short),
 		cmocka_unit_test(segment_cannot_be_revoked_from),
 		cmocka_unit_test(segment_on_a_device_that_is_not_there_says_what_to_do),
