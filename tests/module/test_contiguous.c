@@ -4,7 +4,8 @@
  * and under memory pressure; CONTIGUOUS is one run or -ENOSPC with the best run.
  * How much could be had is printed, not judged: that is the machine's matter.
  *
- * Seen to fail: SEEN_TO_FAIL
+ * Seen to fail: with addresses shown to all, runs joined that do not touch, the
+ * promise of CONTIGUOUS not checked, and the hunt's blocks leaked by a failure.
  */
 
 #include <inttypes.h>

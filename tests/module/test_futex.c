@@ -3,7 +3,7 @@
  * Process-shared futexes in a segment: two processes, each with a peer fd, an
  * address and a mapping window of its own, meet on the same word.
  *
- * Seen to fail: SEEN_TO_FAIL
+ * Seen to fail: with folio->mapping unset.
  */
 
 #include <linux/futex.h>

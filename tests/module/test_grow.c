@@ -3,7 +3,8 @@
  * SEGMENT_GROW: where the new range is, who may map it how, that nothing that was
  * there changes, and that processes can go on while others grow.
  *
- * Seen to fail: SEEN_TO_FAIL
+ * Seen to fail: without the new i_size on the peers' inodes, without the lock of
+ * growth, and with isolated segments growing.
  */
 
 #include <sys/stat.h>

@@ -3,7 +3,8 @@
  * Segment fds made by PEER_INVITE: rights only shrink, attaches are counted, a
  * reserved slot waits for its guest.
  *
- * Seen to fail: SEEN_TO_FAIL
+ * Seen to fail: with attaches not counted, rights not checked against the fd's or
+ * at attach, and reserved slots not returned.
  */
 
 #include "device.h"
@@ -145,11 +146,19 @@ static void invite_attaches_counted(void **state)
 static void invite_failed_attach_not_counted(void **state)
 {
 	int guest = ev_try_invite(seg, EVERING_RIGHT_OBSERVE, 0, 1);
+	struct evering_peer_attach *arg =
+		mmap(NULL, EV_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	struct ev_peer peer;
 
 	(void)state;
 	EV_EQ(ev_try_attach(guest, 0, EVERING_SLOT_ANY, &peer), -EACCES);
 	EV_EQ(ev_try_attach(guest, EVERING_ATTACH_F_OBSERVER, 99, &peer), -EINVAL);
+	ev_arg(arg);
+	arg->flags = EVERING_ATTACH_F_OBSERVER;
+	arg->slot = EVERING_SLOT_ANY;
+	EV_EQ(mprotect(arg, EV_PAGE, PROT_READ), 0);
+	EV_EQ(ev_ioctl(guest, EVERING_IOC_PEER_ATTACH, arg), -EFAULT);
+	munmap(arg, EV_PAGE);
 	EV_EQ(ev_try_attach(guest, EVERING_ATTACH_F_OBSERVER, EVERING_SLOT_ANY, &peer), 0);
 	close(peer.fd);
 	close(guest);
@@ -211,6 +220,28 @@ static void invite_reserved_slot_waits(void **state)
 	close(first.fd);
 }
 
+/* The answer cannot be delivered: the slot is free again. */
+static void invite_undeliverable_reservation_returned(void **state)
+{
+	struct evering_peer_invite *arg =
+		mmap(NULL, EV_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct ev_peer peer[3];
+	int i;
+
+	(void)state;
+	ev_arg(arg);
+	arg->flags = EVERING_INVITE_F_RESERVE;
+	arg->rights = EVERING_RIGHT_OBSERVE;
+	arg->attaches_max = 1;
+	EV_EQ(mprotect(arg, EV_PAGE, PROT_READ), 0);
+	EV_EQ(ev_ioctl(seg, EVERING_IOC_PEER_INVITE, arg), -EFAULT);
+	for (i = 0; i < 3; i++)
+		peer[i] = ev_attach(seg);
+	while (i--)
+		close(peer[i].fd);
+	munmap(arg, EV_PAGE);
+}
+
 static void invite_unused_reservation_returned(void **state)
 {
 	struct ev_peer first = ev_attach(seg), peer;
@@ -232,10 +263,15 @@ int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, begin, end)
 	const struct CMUnitTest tests[] = {
-		CASE(invite_rights_only_shrink),	CASE(invite_rights_decide_attach),
-		CASE(invite_fd_is_another_file),	CASE(invite_attaches_counted),
-		CASE(invite_failed_attach_not_counted), CASE(invite_limit_with_invite_refused),
-		CASE(invite_reserved_slot_waits),	CASE(invite_unused_reservation_returned),
+		CASE(invite_rights_only_shrink),
+		CASE(invite_rights_decide_attach),
+		CASE(invite_fd_is_another_file),
+		CASE(invite_attaches_counted),
+		CASE(invite_failed_attach_not_counted),
+		CASE(invite_limit_with_invite_refused),
+		CASE(invite_reserved_slot_waits),
+		CASE(invite_undeliverable_reservation_returned),
+		CASE(invite_unused_reservation_returned),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,7 +4,8 @@
  * segment, in all, and for a uid. Each at the limit, one below and one above, and
  * INFO tells the limit and the sum.
  *
- * Seen to fail: SEEN_TO_FAIL
+ * Seen to fail: with sums refused one byte early, one segment too many, and an
+ * unchecked multiplication.
  */
 
 #include <sys/stat.h>

@@ -3,7 +3,9 @@
  * How a segment is mapped: 2 MiB entries, congruent addresses, what the VMA says,
  * small segments, sizes, the same bytes for every peer, and hostile madvise calls.
  *
- * Seen to fail: SEEN_TO_FAIL
+ * Seen to fail: without i_size on the peer's inode, VM_DONTDUMP, VM_DONTEXPAND or
+ * thp_get_unmapped_area, with the hole behind the status pages or a page beyond the end
+ * mappable, and with MAP_PRIVATE let through.
  */
 
 #include <sys/stat.h>

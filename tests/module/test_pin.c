@@ -5,7 +5,8 @@
  * where it does not. Data is checked through another peer in another process.
  * The disk is $EVERING_DISK (tools/vm/run --disk).
  *
- * Seen to fail: SEEN_TO_FAIL
+ * Seen to fail: with VM_IO set, the feature bit turned round, and pinned blocks
+ * freed by force.
  */
 
 #include <liburing.h>

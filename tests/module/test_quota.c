@@ -3,7 +3,8 @@
  * How much memory who may hold: the quota of a uid (RLIMIT_MEMLOCK), that pinned
  * pages do not escape it, the memory cgroup, and the module's own totals.
  *
- * Seen to fail: SEEN_TO_FAIL
+ * Seen to fail: with pinned blocks uncharged at once, growth uncharged, no quota at
+ * all, one account for all users, and blocks that no memory cgroup pays for.
  */
 
 #include <liburing.h>

@@ -5,7 +5,8 @@
  * /proc/self/mem, process_vm_writev, ptrace's way, children; and fds that were
  * given away with fewer rights cannot get them back.
  *
- * Seen to fail: SEEN_TO_FAIL
+ * Seen to fail: without clearing VM_MAYWRITE, VM_DONTCOPY, the test of the mm in
+ * mmap or in the fault, with setattr allowed, and with all regions writable.
  */
 
 #include <sys/stat.h>
