@@ -4,6 +4,8 @@
  * call fails once (/proc/thread-self/fail-nth), one at a time: the call answers with
  * an errno that says so, leaves nothing behind, and the kernel has no complaint.
  * Needs a kernel with FAULT_INJECTION; elsewhere it is a skip.
+ *
+ * Seen to fail: without the uncharge of a SEGMENT_GROW that found no memory.
  */
 
 #include <sys/eventfd.h>

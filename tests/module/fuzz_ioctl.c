@@ -7,6 +7,8 @@
  *
  * A worker's calls follow from its seed (printed with the run's); what the others do
  * meanwhile does not.
+ *
+ * Seen to fail: without the iput of PEER_REVOKE.
  */
 
 #include <poll.h>

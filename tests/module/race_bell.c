@@ -11,6 +11,8 @@
  * Every way to wait is run for ROUNDS rings of each ringer (or only WAY). A stopped
  * ringer is reported after a minute (or SECONDS) with the way, the round and what is
  * pending.
+ *
+ * Seen to fail: controls/wake-dropped, bell-dropped, uring-recheck-dropped.
  */
 
 #include <poll.h>

@@ -3,6 +3,9 @@
  * What a ring does and how it is taken: many entries of one call, bits that coalesce,
  * who rang, poll, epoll, read and eventfd. BELL_WAIT is in test_wait.c, the io_uring
  * commands in test_uring.c, the races in race_bell.c.
+ *
+ * Seen to fail: controls/ringer-unnamed; eventfd bound with bells pending: the
+ * module's first version.
  */
 
 #include <poll.h>

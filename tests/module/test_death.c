@@ -3,6 +3,8 @@
  * How a peer ends: by exit or a signal, by execve, by detach or close, and by what
  * is not an end. Each end is seen by another peer exactly once, with reason and
  * status, and the slot waits for PEER_REAPED.
+ *
+ * Seen to fail: controls/death-twice, controls/generation-skips.
  */
 
 #include <poll.h>

@@ -3,6 +3,8 @@
  * System calls that take a mapping's pages for their own: advice, moving, splitting,
  * collapsing, compaction, remapping. Each has its answer, the data stays what it was
  * in this process and in another peer's, and the kernel has nothing to say.
+ *
+ * Seen to fail: controls/mapping-grows, controls/mixedmap.
  */
 
 #include <linux/mempolicy.h>

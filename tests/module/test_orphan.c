@@ -3,6 +3,8 @@
  * A peer's process dies while something of it lives on: forked children that hold its
  * fd, map it or inherited its mapping, its fd in flight between two processes, somebody
  * who looks into its mm. None of them may hide the death, and none of them is the peer.
+ *
+ * Seen to fail: controls/child-maps.
  */
 
 #include <poll.h>

@@ -5,6 +5,8 @@
  * fault that runs at the same moment leaves no live mapping (the race that needs the
  * folio lock: seen 12 to 21 times in 150 rounds without it, on kernels without debug
  * options only).
+ *
+ * Seen to fail: controls/revoke-without-lock.
  */
 
 #include <poll.h>

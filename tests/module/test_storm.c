@@ -3,6 +3,8 @@
  * Many peers die: all at once, again and again, while others attach, ring and reap.
  * Every death is counted once, every incarnation follows the one before, and nothing
  * is left. Also prints how fast a death is seen, compared with poll of its pidfd.
+ *
+ * Seen to fail: controls/dead-slot-free, controls/mapping-kept.
  */
 
 #include <inttypes.h>
@@ -44,6 +46,7 @@ static void await_dead(struct watch *w, const struct victim *v, int nr)
 
 	for (i = 0; i < nr; i++) {
 		while (ev_state(w->status, v[i].peer.slot) != EVERING_PEER_DEAD) {
+			EV_CHECK(ev_state(w->status, v[i].peer.slot) != EVERING_PEER_FREE);
 			EV_CHECK(await_events(w->peer.fd, POLLPRI) & POLLPRI);
 			take_bells(w->peer.fd);
 		}

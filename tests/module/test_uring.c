@@ -3,6 +3,8 @@
  * The commands of a peer fd in io_uring, in rings that run task work in different
  * ways: RING inline, WAIT parked until a bell, a cancel, the peer's end or the end of
  * the ring; and the refusal of WAIT where the kernel could not cancel it (before 6.7).
+ *
+ * Seen to fail: controls/cookie-ignored.
  */
 
 #include <poll.h>

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
  * BELL_WAIT: masks, deadlines, signals, several threads that wait for different bells.
+ *
+ * Seen to fail: controls/mask-ignored.
  */
 
 #include <poll.h>

@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <poll.h>
+#include <time.h>
 
 #include "watch.h"
 
@@ -150,16 +151,16 @@ void watch_reap(struct watch *w, const struct ev_peer *victim)
 
 void await_totals(const struct evering_info *before)
 {
+	time_t end = time(NULL) + EV_HANG_MS / 1000;
 	struct evering_info now;
-	int ms;
 
-	for (ms = 0; ms < EV_HANG_MS; ms += 10) {
+	do {
 		now = ev_info();
 		if (now.segments == before->segments && now.total_bytes == before->total_bytes &&
 		    now.uid_bytes == before->uid_bytes)
 			return;
 		usleep(10000);
-	}
+	} while (time(NULL) < end);
 	ev_fail(__FILE__, __LINE__,
 		"leak: segments %u, was %u; bytes %" PRIu64 ", was %" PRIu64
 		"; of this uid %" PRIu64 ", was %" PRIu64,
@@ -187,6 +188,8 @@ void await_asleep(pid_t pid)
 		state = end[2];
 		if (state == 'S')
 			return;
+		if (state == 'Z' || state == 'X')
+			break;
 		usleep(1000);
 	}
 	ev_fail(__FILE__, __LINE__, "process %d is in state %c, not asleep", pid, state);
