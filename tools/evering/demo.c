@@ -86,6 +86,7 @@ static void make_plan(struct series_plan *plan, enum evr_backend backend)
 	*plan = (struct series_plan){ .backend = backend, .batch = 1 };
 	machine_two_cpus(plan->cpus);
 	plan->repeats = measure_start(plan) > START_SLOW_SECONDS ? 1 : 3;
+	plan->end_ns = evr_now_ns() + (uint64_t)(seconds * 1e9);
 }
 
 static void add_latency_row(struct table *table, const struct series *series)

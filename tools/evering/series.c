@@ -31,6 +31,11 @@ static int run_once(struct series *series, const struct series_plan *plan, uint6
 	return stage_run(&stage, series->rival, outcome);
 }
 
+static bool is_late(const struct series_plan *plan)
+{
+	return plan->end_ns && evr_now_ns() > plan->end_ns;
+}
+
 /* How many operations fill a run. */
 static uint64_t find_count(struct series *series, const struct series_plan *plan)
 {
@@ -44,10 +49,12 @@ static uint64_t find_count(struct series *series, const struct series_plan *plan
 		if (series->error)
 			return 0;
 		if (outcome.seconds >= TRIAL_SECONDS || outcome.seconds >= plan->run_seconds ||
-		    count > COUNT_MAX)
+		    count > COUNT_MAX || is_late(plan))
 			break;
 		count *= TRIAL_GROWTH;
 	}
+	if (is_late(plan))
+		return count;
 	count = (uint64_t)((double)count / outcome.seconds * plan->run_seconds);
 	return count ? count : 1;
 }
@@ -65,6 +72,10 @@ static void repeat(struct series *series, const struct series_plan *plan)
 	series->cpu_seconds += outcome.cpu_seconds;
 	series->operations += outcome.operations;
 	histogram_merge(&series->ticks, &outcome.ticks);
+	/* A machine that others use may be much slower than it was in the trial. */
+	if (!plan->count && outcome.seconds > 2 * plan->run_seconds)
+		series->count =
+			(uint64_t)((double)series->count / outcome.seconds * plan->run_seconds) + 1;
 }
 
 void series_run(struct series *series, int nr, const struct series_plan *plan)
@@ -72,6 +83,8 @@ void series_run(struct series *series, int nr, const struct series_plan *plan)
 	for (int i = 0; i < nr; i++)
 		series[i].count = find_count(&series[i], plan);
 	for (int turn = 0; turn < plan->repeats && turn < SERIES_REPEATS_MAX; turn++) {
+		if (turn && is_late(plan))
+			break;
 		for (int i = 0; i < nr; i++)
 			repeat(&series[i], plan);
 	}

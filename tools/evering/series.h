@@ -27,6 +27,7 @@ struct series_plan {
 	uint64_t batch;
 	uint64_t count; /* operations of a run; 0 = as many as fit into the seconds */
 	double run_seconds; /* of one run, about */
+	uint64_t end_ns; /* CLOCK_MONOTONIC: from then on one short run of each; 0 = never */
 	int repeats;
 };
 
