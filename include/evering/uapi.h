@@ -91,7 +91,7 @@ struct evering_segment_create {
 /* Control fd: a segment by its name, with the rights its mode gives the caller. */
 struct evering_segment_open {
 	__u32 size;
-	__u32 rights;			/* in: EVERING_RIGHT_* wanted, 0 = all that are allowed; out: given */
+	__u32 rights;			/* in: wanted, 0 = all that are allowed; out: given */
 	__s32 fd;			/* out: segment fd, O_CLOEXEC */
 	__u32 __resv;
 	char name[EVERING_NAME_SIZE];
@@ -126,9 +126,9 @@ struct evering_segment_info {
 	__aligned_u64 status_size;	/* out: status pages, at offset 0 */
 	__aligned_u64 shared_offset;	/* out */
 	__aligned_u64 shared_size;	/* out */
-	__aligned_u64 peers_offset;	/* out: region of slot i is at peers_offset + i * peer_size */
+	__aligned_u64 peers_offset;	/* out: region of slot i: + i * peer_size */
 	__aligned_u64 peer_size;	/* out */
-	__aligned_u64 grown_offset;	/* out: first appended byte; == segment_size when not grown */
+	__aligned_u64 grown_offset;	/* out: first appended byte, or segment_size */
 	__aligned_u64 created_ns;	/* out: CLOCK_BOOTTIME */
 	__aligned_u64 bytes;		/* out: memory held, status pages not counted */
 	__u32 peers_max;		/* out */
@@ -279,7 +279,7 @@ struct evering_peer_entry {
 /* Segment or peer fd: all slots that are not free, by ascending slot. */
 struct evering_peer_list {
 	__u32 size;
-	__u32 first;			/* in: first slot wanted; out: pass again, SLOT_ANY = no more */
+	__u32 first;			/* in: first wanted; out: next, SLOT_ANY = no more */
 	__u32 nr;			/* in: room in entries; out: written */
 	__u32 __resv;
 	__aligned_u64 entries;		/* pointer to struct evering_peer_entry[nr] */
@@ -302,7 +302,7 @@ struct evering_bell_ring {
 /* What read(2) of a peer fd gives; at least the first 8 bytes must be asked for. */
 struct evering_bells {
 	__aligned_u64 bits;		/* bells that were pending */
-	__aligned_u64 rang[EVERING_PEERS_MAX / 64]; /* slots that rang since the last read or wait */
+	__aligned_u64 rang[EVERING_PEERS_MAX / 64]; /* slots that rang since the last take */
 };
 
 /* Peer fd: sleep until a bell of the mask is pending, and take these bells. */
@@ -323,13 +323,14 @@ struct evering_bell_bind {
 #define EVERING_IOC_MAGIC 0xEB
 
 #define EVERING_IOC_INFO		_IOWR(EVERING_IOC_MAGIC, 0x00, struct evering_info)
-#define EVERING_IOC_SEGMENT_CREATE	_IOWR(EVERING_IOC_MAGIC, 0x10, struct evering_segment_create)
+#define EVERING_IOC_SEGMENT_CREATE _IOWR(EVERING_IOC_MAGIC, 0x10, struct evering_segment_create)
 #define EVERING_IOC_SEGMENT_OPEN	_IOWR(EVERING_IOC_MAGIC, 0x11, struct evering_segment_open)
 #define EVERING_IOC_SEGMENT_LIST	_IOWR(EVERING_IOC_MAGIC, 0x12, struct evering_segment_list)
 #define EVERING_IOC_SEGMENT_INFO	_IOWR(EVERING_IOC_MAGIC, 0x13, struct evering_segment_info)
-#define EVERING_IOC_SEGMENT_EXTENTS	_IOWR(EVERING_IOC_MAGIC, 0x14, struct evering_segment_extents)
-#define EVERING_IOC_SEGMENT_PUBLISH	_IOW(EVERING_IOC_MAGIC, 0x15, struct evering_segment_publish)
-#define EVERING_IOC_SEGMENT_UNPUBLISH	_IOW(EVERING_IOC_MAGIC, 0x16, struct evering_segment_unpublish)
+#define EVERING_IOC_SEGMENT_EXTENTS _IOWR(EVERING_IOC_MAGIC, 0x14, struct evering_segment_extents)
+#define EVERING_IOC_SEGMENT_PUBLISH _IOW(EVERING_IOC_MAGIC, 0x15, struct evering_segment_publish)
+#define EVERING_IOC_SEGMENT_UNPUBLISH \
+	_IOW(EVERING_IOC_MAGIC, 0x16, struct evering_segment_unpublish)
 #define EVERING_IOC_SEGMENT_GROW	_IOWR(EVERING_IOC_MAGIC, 0x17, struct evering_segment_grow)
 #define EVERING_IOC_PEER_ATTACH		_IOWR(EVERING_IOC_MAGIC, 0x20, struct evering_peer_attach)
 #define EVERING_IOC_PEER_INVITE		_IOWR(EVERING_IOC_MAGIC, 0x21, struct evering_peer_invite)
