@@ -293,8 +293,8 @@ static void owners_settle(struct dir *d, struct dir_entry *e, struct evr_reap_re
 }
 
 /*
- * Whom admit names is marked first: a dead peer's claim is then either ADMITTED, or
- * will never be, and has no extent.
+ * A dead peer's claim that admit names may be freed before or after it is marked:
+ * nobody was admitted since, so nobody has taken its place into account.
  */
 static int dir_settle(struct dir *d, void *arg)
 {
@@ -302,7 +302,6 @@ static int dir_settle(struct dir *d, void *arg)
 
 	if (!evr_peer_is_writable(d->peer, d->region_off, d->region_sz))
 		return 0;
-	evr_dir_admit_help(d, evr_a64_load_acquire(&d->header->admit));
 	for (i = 0; i < d->nr; i++) {
 		entry_settle(d, &d->entries[i], arg);
 		owners_settle(d, &d->entries[i], arg);

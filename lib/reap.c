@@ -8,7 +8,8 @@
  * one of them dies. Only a peer itself writes its name into such a word, with one
  * exception: who helps admit writes that of another. Its CAS expects the claim of
  * that very life of the entry, which settling ends; so a late helper writes nothing,
- * and one pass after the evidence of death sees everything.
+ * and one pass after the evidence of death sees everything. The slot is given free
+ * last: a reaper that dies before leaves it to the next.
  */
 #include "reap.h"
 
@@ -30,12 +31,22 @@ bool evr_reap_is_auto(struct evr_peer *peer)
 	return !evr_a32_load_relaxed(&peer->reap_manual);
 }
 
-/* A directory that is not there, or no directory, holds nothing of anybody. */
-static int reap_settle(struct evr_peer *peer, struct evr_reap_report *report)
+/* A directory for which there is no room holds nothing of anybody. */
+static int reap_settle(struct evr_peer *peer, struct evr_reap_report *found)
 {
-	int err = evr_dir_settle(peer, report);
+	int err = evr_dir_settle(peer, found);
 
 	return err == -ENOSPC ? 0 : err;
+}
+
+static void report_add(struct evr_reap_report *report, const struct evr_reap_report *found)
+{
+	if (!report)
+		return;
+	report->peers += found->peers;
+	report->objects += found->objects;
+	report->sides += found->sides;
+	report->bytes += found->bytes;
 }
 
 int evr_reap(struct evr_peer *peer, struct evr_peer_id dead, struct evr_reap_report *report)
@@ -55,32 +66,31 @@ int evr_reap(struct evr_peer *peer, struct evr_peer_id dead, struct evr_reap_rep
 		return err;
 	err = evr_peer_reaped(peer, dead);
 	found.peers = !err;
-	if (report) {
-		report->peers += found.peers;
-		report->objects += found.objects;
-		report->sides += found.sides;
-		report->bytes += found.bytes;
-	}
+	report_add(report, &found);
 	return err;
 }
 
 int evr_reap_dead(struct evr_peer *peer, struct evr_reap_report *report)
 {
-	uint32_t slot, nr = peer->segment->layout.peers_max;
-	struct evr_peer_id id;
-	int settled = 0;
+	uint32_t slot, nr = 0, slots = peer->segment->layout.peers_max;
+	struct evr_peer_id dead[EVR_PEERS_MAX];
+	struct evr_reap_report found = { 0 };
 	int err;
 
 	if (!(evr_peer_rights(peer) & EVR_RIGHT_WRITE))
 		return evr_fail(-EROFS, "reap: an observer cannot settle anything");
-	for (slot = 0; slot < nr; slot++) {
-		id.slot = slot;
-		if (peer->ops->state(peer, slot, &id.incarnation) != EVR_PEER_DEAD)
-			continue;
-		err = evr_reap(peer, id, report);
-		if (err && err != -ESTALE && err != -EBUSY)
-			return err;
-		settled += !err;
+	/* The evidence first: what is settled afterwards is all that they had. */
+	for (slot = 0; slot < slots; slot++) {
+		dead[nr].slot = slot;
+		if (peer->ops->state(peer, slot, &dead[nr].incarnation) == EVR_PEER_DEAD)
+			nr++;
 	}
-	return settled;
+	/* Also when nobody is: those who died when no other was left went unreaped. */
+	err = reap_settle(peer, &found);
+	if (err)
+		return err;
+	while (nr--)
+		found.peers += !evr_peer_reaped(peer, dead[nr]);
+	report_add(report, &found);
+	return (int)found.peers;
 }

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The directory: names, memory, crowds that create and remove, and words scribbled
- * over. That a creator may die at any step is in test_reap.c.
+ * over. That a creator may die at any step is in test_reap.c, that another may come
+ * between any two in test_lane.c.
  *
- * Mutants seen to fail here: admit moved on by a store (dir_crowd_*), the last one
- * admitted not marked by the next (dir_crowd_*), a removal that keeps the
- * generation (dir_removed_object_*), an extent not checked (dir_hostile_entry_*).
+ * Mutants seen to fail here: a removal that keeps the generation
+ * (dir_removed_object_*), an extent that is not checked (dir_hostile_entry_*).
  */
 #include "pair.h"
 

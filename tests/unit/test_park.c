@@ -5,7 +5,8 @@
  *
  * Mutants seen to fail here: no barrier in evr_need_look() or after needs_arm(), no
  * look between needs_arm() and the sleep (all park_races_*), an epoch that does not
- * grow (hang in park_races_*), a bell that is not checked (park_same_sleep_*); no
+ * grow (hang in park_races_*), a bell that is not checked (park_same_sleep_*), a
+ * bell that is not passed on (park_bell_taken_*); no
  * barrier on all processors after AWAKE (park_races_awake_*, with EVERING_TEST_LONG;
  * without, in one run of a few).
  */
@@ -369,6 +370,8 @@ static void park_peer_event_wakes_all(void **state)
 	int pipe_fds[2], i;
 	pid_t pid;
 
+	/* A reap is an event too, and would hide that the death was told to one only. */
+	evr_reap_auto(pair->peer, false);
 	assert_int_equal(pipe(pipe_fds), 0);
 	pid = pair_fork(pair, tell_id, pipe_fds);
 	for (i = 0; i < 3; i++)
@@ -389,6 +392,64 @@ static void park_peer_event_wakes_all(void **state)
 	close(pipe_fds[1]);
 }
 
+struct sleeper {
+	struct evr_need need;
+	struct evr_peer *peer;
+	struct evr_a64 wanted, done;
+	uint64_t turns;
+	int result;
+};
+
+static bool is_wanted(void *arg)
+{
+	struct sleeper *s = arg;
+
+	return evr_a64_load_acquire(&s->wanted) > evr_a64_load_relaxed(&s->done);
+}
+
+static void *sleep_each_turn(void *arg)
+{
+	struct sleeper *s = arg;
+	struct evr_need *need = &s->need;
+	struct evr_waiter w;
+	uint64_t turn;
+
+	s->result = evr_waiter_init(&w, s->peer, EVR_WAIT_SLEEP);
+	for (turn = 1; turn <= s->turns && !s->result; turn++) {
+		s->result = evr_waiter_wait(&w, &need, 1, is_wanted, s, pair_deadline());
+		evr_a64_store_release(&s->done, turn);
+	}
+	evr_waiter_fini(&w);
+	return NULL;
+}
+
+/* An event loop of the same process takes all bells that it finds. */
+static void park_bell_taken_by_another_thread_wakes(void **state)
+{
+	struct sleeper *s = aligned_alloc(EVR_LINE_SZ, sizeof(*s));
+	struct pair *pair = *state;
+	uint64_t turn, last = 0;
+	struct evr_bells bells;
+	pthread_t thread;
+
+	memset(s, 0, sizeof(*s));
+	s->peer = pair->peer;
+	s->turns = 2000;
+	assert_int_equal(pthread_create(&thread, NULL, sleep_each_turn, s), 0);
+	for (turn = 1; turn <= s->turns; turn++) {
+		while ((evr_a64_load_acquire(&s->need.word) & EVR_NEED_STATE) != EVR_NEED_ASLEEP)
+			evr_pause();
+		evr_a64_store_release(&s->wanted, turn);
+		evr_wake(pair->peer, &s->need, evr_peer_self(pair->peer), &last);
+		evr_bell_read(pair->peer, &bells);
+		while (evr_a64_load_acquire(&s->done) < turn && !s->result)
+			evr_pause();
+		assert_int_equal(s->result, 0);
+	}
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	free(s);
+}
+
 int main(void)
 {
 #define CASE(fn) cmocka_unit_test_setup_teardown(fn, pair_open, pair_close)
@@ -402,6 +463,7 @@ int main(void)
 		CASE(park_races_awake_lose_no_wake),
 		CASE(park_one_waiter_sleeps_on_many_needs),
 		CASE(park_peer_event_wakes_all),
+		CASE(park_bell_taken_by_another_thread_wakes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,11 +5,9 @@
  * be left of it. The library's files are compiled in here once more, with a counter
  * in the door to shared memory.
  *
- * Mutants seen to fail here: admit not helped before the settling
- * (reap_creator_killed_*), entry claimed by a store of the state alone
- * (reap_creator_killed_*), removal not undone (reap_remover_killed_*), owner word
- * left (reap_producer_killed_*), slot given free before the settling
- * (reap_reaper_killed_*).
+ * Mutants seen to fail here: a claim that does not name its owner, a removal that
+ * is not undone (reap_remover_*), an owner word that is left (reap_producer_* and
+ * others).
  */
 #include <signal.h>
 #include <stdint.h>

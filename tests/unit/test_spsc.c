@@ -5,7 +5,8 @@
  *
  * Mutants seen to fail here: a position that is not published, a role claimed over
  * its holder (both hang), the limit check dropped in evr_lane_refresh()
- * (spsc_hostile_position_*), a wake that rings nobody (hang). The order of the end
+ * (spsc_hostile_position_*), a wake that rings nobody (hang), a close that does not
+ * wake (spsc_close_*). The order of the end
  * and the last elements is test_lane.c's.
  */
 #include "pair.h"
@@ -621,6 +622,43 @@ static void spsc_role_of_the_dead_needs_a_reap(void **state)
 	close(ready[1]);
 }
 
+static void wait_for_the_end(struct evr_peer *peer, void *arg)
+{
+	struct evr_waiter waiter;
+	struct evr_spsc ring;
+	uint64_t value;
+
+	CHECK(!evr_waiter_init(&waiter, peer, EVR_WAIT_SLEEP));
+	CHECK(!evr_spsc_open(&ring, peer, "r", EVR_CONSUMER, 0));
+	CHECK(write(((int *)arg)[1], "", 1) == 1);
+	CHECK(evr_spsc_pop_wait(&ring, &waiter, &value, 1, pair_deadline()) == -EPIPE);
+	evr_spsc_close(&ring);
+	evr_waiter_fini(&waiter);
+}
+
+/* Nobody ends as a peer, so it is the close that wakes. */
+static void spsc_close_wakes_a_sleeper(void **state)
+{
+	struct pair *pair = *state;
+	struct evr_spsc ring;
+	int ready[2];
+	char byte;
+	pid_t pid;
+
+	make_ring(pair, "r", CAPACITY, 8);
+	assert_int_equal(pipe(ready), 0);
+	assert_int_equal(evr_spsc_open(&ring, pair->peer, "r", EVR_PRODUCER, 0), 0);
+	pid = pair_fork(pair, wait_for_the_end, ready);
+	assert_int_equal(read(ready[0], &byte, 1), 1);
+	while ((ring.lane.other->need.word.v & EVR_NEED_STATE) != EVR_NEED_ASLEEP)
+		pair_sleep_us(100);
+	pair_sleep_us(10000);
+	evr_spsc_close(&ring);
+	pair_join(pid);
+	close(ready[0]);
+	close(ready[1]);
+}
+
 int main(void)
 {
 #define CASE(fn) cmocka_unit_test_setup_teardown(fn, pair_open, pair_close)
@@ -640,6 +678,7 @@ int main(void)
 		CASE(spsc_producer_killed_delivers_what_it_published),
 		CASE(spsc_consumer_killed_leaves_the_rest),
 		CASE(spsc_role_of_the_dead_needs_a_reap),
+		CASE(spsc_close_wakes_a_sleeper),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
