@@ -25,7 +25,7 @@
 #include <evering/evering.h>
 
 /* Against hangs only: no test passes or fails by how fast it is. */
-#define PAIR_PATIENCE_NS 60000000000ULL
+#define PAIR_PATIENCE_NS 40000000000ULL
 
 #define CHECK(cond)                                                                      \
 	do {                                                                             \
@@ -35,6 +35,19 @@
 			_exit(2);                                                        \
 		}                                                                        \
 	} while (0)
+
+/*
+ * A wait with a deadline that only a lost wake-up can reach: at the deadline it looks
+ * once more, so by its result alone it would only seem slow. @call uses until_ns.
+ */
+#define TIMELY(call)                                                 \
+	({                                                           \
+		uint64_t until_ns = evr_now_ns() + PAIR_PATIENCE_NS; \
+		__typeof__(call) ret_ = (call);                      \
+                                                                     \
+		CHECK(evr_now_ns() < until_ns);                      \
+		ret_;                                                \
+	})
 
 struct pair {
 	struct evr_segment *segment;

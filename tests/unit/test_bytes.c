@@ -359,7 +359,7 @@ static void send_frames(struct evr_peer *peer, void *arg)
 	CHECK(!evr_waiter_init(&w, peer, EVR_WAIT_ADAPTIVE));
 	CHECK(!evr_bytes_open(&in, peer, "s", EVR_PRODUCER));
 	for (n = in.frames; n < nr; n++) {
-		CHECK(!evr_bytes_reserve_wait(&in, &w, 4000, pair_deadline(), &to));
+		CHECK(!TIMELY(evr_bytes_reserve_wait(&in, &w, 4000, until_ns, &to)));
 		memset(to, (int)n, frame_sz(n));
 		memcpy(to, &n, 8);
 		CHECK(!evr_bytes_commit_more(&in, frame_sz(n), EVR_FRAME_INLINE));
@@ -374,7 +374,7 @@ static int take_frame(struct evr_bytes *out, struct evr_waiter *w, uint64_t n)
 {
 	const uint8_t *from;
 	uint64_t sz, value, i;
-	int err = evr_bytes_peek_wait(out, w, pair_deadline(), (const void **)&from, &sz);
+	int err = TIMELY(evr_bytes_peek_wait(out, w, until_ns, (const void **)&from, &sz));
 
 	if (err)
 		return err;

@@ -6,7 +6,7 @@
  * Mutants seen to fail here: no barrier in evr_need_look() or after needs_arm(), no
  * look between needs_arm() and the sleep (all park_races_*), an epoch that does not
  * grow (hang in park_races_*), a bell that is not checked (park_same_sleep_*), a
- * bell that is not passed on (park_bell_taken_*); no
+ * bell that is not passed on (park_bell_taken_*, park_peer_event_*); no
  * barrier on all processors after AWAKE (park_races_awake_*, with EVERING_TEST_LONG;
  * without, in one run of a few).
  */
@@ -199,7 +199,7 @@ static void park_each_turn(struct evr_peer *peer, void *arg)
 						      EVR_NEED_AWAKE);
 		evr_a64_store_release(&court->begun, m->want);
 		idle(court, &seed);
-		CHECK(!evr_waiter_wait(&w, &need, 1, is_published, m, pair_deadline()));
+		CHECK(!TIMELY(evr_waiter_wait(&w, &need, 1, is_published, m, until_ns)));
 	}
 	if (m->policy == EVR_WAIT_SLEEP)
 		printf("# parked in %d of 100 turns\n", (int)(w.counts.parks * 100 / m->turns));
@@ -279,7 +279,7 @@ static void feed(struct evr_peer *peer, void *arg)
 	CHECK(!evr_waiter_init(&w, peer, EVR_WAIT_ADAPTIVE));
 	CHECK(!evr_spsc_open(&ring, peer, arg, EVR_PRODUCER, 0));
 	for (i = 0; i < 5000; i++) {
-		CHECK(evr_spsc_push_wait(&ring, &w, &i, 1, pair_deadline()) == 1);
+		CHECK(TIMELY(evr_spsc_push_wait(&ring, &w, &i, 1, until_ns)) == 1);
 		if (i % 64 == 0)
 			pair_sleep_us(50);
 	}
@@ -317,7 +317,7 @@ static void park_one_waiter_sleeps_on_many_needs(void **state)
 		pids[i] = pair_fork(pair, feed, names[i]);
 	while (next[0] < 5000 || next[1] < 5000) {
 		assert_int_equal(
-			evr_waiter_wait(&w, needs, 2, any_has_work, rings, pair_deadline()), 0);
+			TIMELY(evr_waiter_wait(&w, needs, 2, any_has_work, rings, until_ns)), 0);
 		for (i = 0; i < 2; i++)
 			while (evr_spsc_pop(&rings[i], &value, 1))
 				assert_true(value == next[i]++);
@@ -349,7 +349,7 @@ static void *watch(void *arg)
 
 	watcher->result = evr_waiter_init(&w, watcher->peer, EVR_WAIT_SLEEP);
 	if (!watcher->result)
-		watcher->result = evr_waiter_wait(&w, NULL, 0, is_dead, watcher, pair_deadline());
+		watcher->result = TIMELY(evr_waiter_wait(&w, NULL, 0, is_dead, watcher, until_ns));
 	evr_waiter_fini(&w);
 	return NULL;
 }
@@ -416,7 +416,7 @@ static void *sleep_each_turn(void *arg)
 
 	s->result = evr_waiter_init(&w, s->peer, EVR_WAIT_SLEEP);
 	for (turn = 1; turn <= s->turns && !s->result; turn++) {
-		s->result = evr_waiter_wait(&w, &need, 1, is_wanted, s, pair_deadline());
+		s->result = TIMELY(evr_waiter_wait(&w, &need, 1, is_wanted, s, until_ns));
 		evr_a64_store_release(&s->done, turn);
 	}
 	evr_waiter_fini(&w);

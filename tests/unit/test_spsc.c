@@ -442,7 +442,7 @@ static void produce(struct evr_peer *peer, void *arg)
 		nr = (int)(1 + pair_random(&seed) % s->batch);
 		for (i = 0; i < (uint64_t)nr; i++)
 			values[i] = next + i;
-		CHECK(evr_spsc_push_wait(&ring, &waiter, values, (uint32_t)nr, pair_deadline()) ==
+		CHECK(TIMELY(evr_spsc_push_wait(&ring, &waiter, values, (uint32_t)nr, until_ns)) ==
 		      nr);
 	}
 	evr_spsc_close(&ring);
@@ -460,7 +460,7 @@ static void consume(struct evr_peer *peer, void *arg)
 	CHECK(!evr_waiter_init(&waiter, peer, s->policy));
 	CHECK(!evr_spsc_open(&ring, peer, "r", EVR_CONSUMER, 0));
 	for (next = ring.lane.pos; next < s->nr; next += (uint64_t)nr) {
-		nr = evr_spsc_pop_wait(&ring, &waiter, values, s->batch, pair_deadline());
+		nr = TIMELY(evr_spsc_pop_wait(&ring, &waiter, values, s->batch, until_ns));
 		CHECK(nr > 0);
 		for (i = 0; i < nr; i++)
 			CHECK(values[i] == next + (uint64_t)i);
@@ -631,7 +631,7 @@ static void wait_for_the_end(struct evr_peer *peer, void *arg)
 	CHECK(!evr_waiter_init(&waiter, peer, EVR_WAIT_SLEEP));
 	CHECK(!evr_spsc_open(&ring, peer, "r", EVR_CONSUMER, 0));
 	CHECK(write(((int *)arg)[1], "", 1) == 1);
-	CHECK(evr_spsc_pop_wait(&ring, &waiter, &value, 1, pair_deadline()) == -EPIPE);
+	CHECK(TIMELY(evr_spsc_pop_wait(&ring, &waiter, &value, 1, until_ns)) == -EPIPE);
 	evr_spsc_close(&ring);
 	evr_waiter_fini(&waiter);
 }
