@@ -99,8 +99,7 @@ struct evr_peer {
 	struct evr_a64 mapped_sz; /* end of what is mapped; grows under the lock */
 	pthread_mutex_t grow_lock;
 	struct evr_a64 claimed; /* bells given out by evr_bell_claim() */
-	struct evr_a64
-		asleep; /* of these, of waiters in evr_waiter_wait() that sleep or are about to */
+	struct evr_a64 asleep; /* of these, of waiters that sleep or are about to */
 	struct evr_a32 reap_manual; /* 1: the application reaps, see evr_reap_auto() */
 	void *own; /* the backend's */
 };
