@@ -256,6 +256,16 @@ static int sleep_once(struct evr_peer *peer, uint64_t mask, uint64_t until_ns)
 	return err == EINTR ? -EINTR : 0;
 }
 
+/* The fd may be readable for a bell that was taken before its datagram came. */
+static int give_up(struct evr_peer *peer, uint64_t mask, struct evr_bells *bells)
+{
+	if (try_take(peer, mask, bells))
+		return 0;
+	if (peer->self.slot != EVR_SLOT_ANY)
+		settle_fd(peer);
+	return -ETIMEDOUT;
+}
+
 int local_wait(struct evr_peer *peer, uint64_t mask, uint64_t deadline_ns, struct evr_bells *bells)
 {
 	uint64_t now, until;
@@ -265,7 +275,7 @@ int local_wait(struct evr_peer *peer, uint64_t mask, uint64_t deadline_ns, struc
 		local_check(peer);
 		now = deadline_ns ? evr_now_ns() : 0;
 		if (now >= deadline_ns)
-			return try_take(peer, mask, bells) ? 0 : -ETIMEDOUT;
+			return give_up(peer, mask, bells);
 		until = now + LOCAL_CHECK_NS;
 		err = sleep_once(peer, mask, until < deadline_ns ? until : deadline_ns);
 		if (err)

@@ -360,6 +360,32 @@ static void peer_forked_child_is_no_peer_and_may_become_one(void **state)
 	evr_segment_close(segment);
 }
 
+static void do_nothing(struct child *child, void *arg)
+{
+	child_say(child, 0);
+	pause();
+}
+
+static void peer_slot_that_was_left_is_not_held_by_a_forked_child(void **state)
+{
+	struct evr_segment *segment = plain_segment();
+	struct evr_peer *peer = attach(segment), *other = attach(segment);
+	struct evr_peer_id id = evr_peer_self(other);
+	struct child child;
+
+	child_start(&child, do_nothing, NULL);
+	child_hear(&child);
+	evr_peer_detach(other);
+	EQ(reaped(peer, id), 0);
+	other = attach_slot(segment, id.slot);
+	EQ(evr_peer_self(other).incarnation, id.incarnation + 1);
+	child_kill(&child);
+	EQ(evr_peer_is_live(peer, evr_peer_self(other)), true);
+	evr_peer_detach(other);
+	evr_peer_detach(peer);
+	evr_segment_close(segment);
+}
+
 static void adopt_sent(struct child *child, void *arg)
 {
 	struct evr_segment *segment;
@@ -490,6 +516,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(peer_generation_changes_with_each_event),
 		cmocka_unit_test(peer_outlives_the_segment_handle),
 		cmocka_unit_test(peer_forked_child_is_no_peer_and_may_become_one),
+		cmocka_unit_test(peer_slot_that_was_left_is_not_held_by_a_forked_child),
 		cmocka_unit_test(peer_attaches_by_an_fd_that_was_sent),
 		cmocka_unit_test(peer_attaches_by_an_fd_that_was_inherited),
 		cmocka_unit_test(peer_populate_gives_the_same_memory),

@@ -2,12 +2,15 @@
 /*
  * race_bell MODE COUNT: two processes ring each other COUNT times, with a pause of
  * random length before each sleep, so that rings fall on every instruction of the
- * way to sleep. MODE is how they sleep: wait, poll, or mixed.
+ * way to sleep. MODE is how they sleep: wait, poll, or mixed; or it is flood: one
+ * rings in bursts, the other polls and takes with wait, so that rings also fall on
+ * the way on which the fd becomes unreadable.
  *
  * A wake-up that is lost is one deadline passed: this program has the local backend
  * built without its periodic looks, which would find the bell after 50 ms.
  */
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -23,7 +26,13 @@
 
 #define HANG_NS 20000000000ull /* more than any scheduler takes */
 
-enum mode { BY_WAIT, BY_POLL, MIXED };
+enum mode { BY_WAIT, BY_POLL, MIXED, FLOOD };
+
+/* In the shared region. */
+struct flood {
+	struct evr_a64 rung; /* by the second */
+	struct evr_a64 seen; /* by the first */
+};
 
 struct side {
 	struct evr_peer *peer;
@@ -93,6 +102,58 @@ static int play(struct side *side, bool starts, uint64_t count)
 	return !starts && evr_bell_ring(side->peer, side->other, side->mask);
 }
 
+static struct flood *flood_of(struct side *side)
+{
+	struct evr_segment_info info;
+
+	evr_segment_info(evr_peer_segment(side->peer), &info);
+	return evr_peer_at(side->peer, info.shared_off, sizeof(struct flood));
+}
+
+/* Bursts of one to four; the next when the other side has seen all of the last. */
+static int flood(struct side *side, uint64_t count)
+{
+	struct flood *flood = flood_of(side);
+	uint64_t rung = 0, burst;
+	uint32_t spins;
+
+	while (rung < count) {
+		for (burst = 1 + next_random(side) % 4; burst; burst--) {
+			spins = next_random(side) % 512;
+			evr_a64_store_release(&flood->rung, ++rung);
+			if (evr_bell_ring(side->peer, side->other, 1ull << next_random(side) % 2))
+				return 1;
+			while (spins--)
+				evr_pause();
+		}
+		while (evr_a64_load_acquire(&flood->seen) < rung)
+			sched_yield();
+	}
+	return 0;
+}
+
+static int see_flood(struct side *side, uint64_t count)
+{
+	struct pollfd ready = { .fd = evr_bell_fd(side->peer), .events = POLLIN };
+	struct flood *flood = flood_of(side);
+	uint64_t seen = 0;
+
+	while (seen < count) {
+		if (poll(&ready, 1, HANG_NS / 1000000) != 1) {
+			fprintf(stderr, "the fd did not become readable after %llu bells\n",
+				(unsigned long long)seen);
+			return 1;
+		}
+		while (!evr_bell_wait(side->peer, 3, 0, NULL)) {
+			seen = evr_a64_load_acquire(&flood->rung);
+			evr_a64_store_release(&flood->seen, seen);
+		}
+		/* Somebody came: not ours to count, but readable until it is taken. */
+		evr_bell_wait(side->peer, 1ull << EVR_BELL_PEER_EVENT, 0, NULL);
+	}
+	return 0;
+}
+
 static int attach(struct evr_segment *segment, struct side *side, uint32_t slot)
 {
 	struct evr_peer_options options = {
@@ -117,7 +178,9 @@ static int attach(struct evr_segment *segment, struct side *side, uint32_t slot)
 static int run_child(struct evr_segment *segment, struct side *side, uint64_t count)
 {
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	return attach(segment, side, 1) || play(side, false, count);
+	if (attach(segment, side, 1))
+		return 1;
+	return side->mode == FLOOD ? flood(side, count) : play(side, false, count);
 }
 
 static int run(struct side *side, uint64_t count)
@@ -142,7 +205,7 @@ static int run(struct side *side, uint64_t count)
 	while (!failed && !evr_peer_is_live(side->peer, side->other))
 		usleep(100);
 	if (!failed)
-		failed = play(side, true, count);
+		failed = side->mode == FLOOD ? see_flood(side, count) : play(side, true, count);
 	if (failed)
 		kill(child, SIGKILL);
 	waitpid(child, &status, 0);
@@ -153,17 +216,17 @@ static int run(struct side *side, uint64_t count)
 
 int main(int argc, char **argv)
 {
-	static const char *const names[] = { "wait", "poll", "mixed" };
+	static const char *const names[] = { "wait", "poll", "mixed", "flood" };
 	struct side side = { .mask = 1ull << 17 };
 	uint64_t count, start = evr_now_ns();
 	int failed;
 
 	if (argc != 3)
 		return 2;
-	while (side.mode <= MIXED && strcmp(argv[1], names[side.mode]))
+	while (side.mode <= FLOOD && strcmp(argv[1], names[side.mode]))
 		side.mode++;
 	count = strtoull(argv[2], NULL, 0);
-	if (side.mode > MIXED || !count)
+	if (side.mode > FLOOD || !count)
 		return 2;
 	printf("1..1\n");
 	failed = run(&side, count);

@@ -72,6 +72,24 @@ static void bell_whose_ringer_died_before_the_datagram_is_found(void **state)
 	evr_segment_close(segment);
 }
 
+/* The bell was taken between the ringer's bits and its datagram. */
+static void bell_datagram_that_comes_late_is_cleared_by_the_next_look(void **state)
+{
+	struct evr_segment *segment = plain_segment();
+	struct evr_peer *peer = attach(segment);
+	struct pollfd ready = { .fd = (int)OK(evr_bell_fd(peer)), .events = POLLIN };
+
+	EQ(evr_bell_ring(peer, evr_peer_self(peer), 1), 0);
+	EQ(evr_a64_xchg(&entry_of(peer)->pending, 0), 1);
+	EQ(poll(&ready, 1, 0), 1);
+	EQ(evr_bell_wait(peer, 1, 0, NULL), -ETIMEDOUT);
+	EQ(poll(&ready, 1, 0), 0);
+	EQ(evr_bell_ring(peer, evr_peer_self(peer), 1), 0);
+	EQ(poll(&ready, 1, 0), 1);
+	evr_peer_detach(peer);
+	evr_segment_close(segment);
+}
+
 static void bell_to_who_is_awake_touches_neither_futex_nor_socket(void **state)
 {
 	struct evr_segment *segment = plain_segment();
@@ -152,6 +170,7 @@ int main(void)
 	static const struct CMUnitTest bell_tests[] = {
 		cmocka_unit_test(bell_whose_ringer_died_before_the_wake_is_found),
 		cmocka_unit_test(bell_whose_ringer_died_before_the_datagram_is_found),
+		cmocka_unit_test(bell_datagram_that_comes_late_is_cleared_by_the_next_look),
 		cmocka_unit_test(bell_to_who_is_awake_touches_neither_futex_nor_socket),
 		cmocka_unit_test(bell_of_the_life_before_is_dropped_at_attach),
 		cmocka_unit_test(bell_socket_name_that_is_taken_is_told),
