@@ -1,0 +1,40 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# check_pages.sh INCLUDE_DIR MAN_DIR: every function that is declared with EVR_API
+# stands in a man page, every function of a page is in a header, and every page of
+# section 3 says what is returned and which errors there are. (evr_lane_* is what rings
+# are made of; its header describes it.)
+set -u
+include=$1 man=$2
+dir=$(mktemp -d) || exit 1
+trap 'rm -rf "$dir"' EXIT
+
+grep -hv '^#' "$include"/evering/*.h | tr '\n' ' ' | tr ';{}' '\n\n\n' |
+	sed -n 's/.*EVR_API \([^(]*\)(.*/\1/p' | sed 's/[^a-z0-9_]/ /g; s/ *$//; s/.* //' |
+	grep -v '^evr_lane_' | sort >"$dir/declared"
+# Written as *name*() in a text, as *type name(...) in a synopsis; *name*(3) is a page.
+grep -ho 'evr_[a-z_]*\**([^37]' "$man"/*.scd | tr -d '*(' | sed 's/.$//' | sort -u >"$dir/described"
+grep -hEo 'evr_[a-z0-9_]+\(' "$include"/evering/*.h | tr -d '(' | sort -u >"$dir/known"
+
+comm -23 "$dir/declared" "$dir/described" >"$dir/missing"
+comm -23 "$dir/described" "$dir/known" >"$dir/unknown"
+for page in "$man"/*.3.scd; do
+	grep -q '^# RETURN VALUE' "$page" && grep -q '^# ERRORS' "$page" || echo "$page"
+done >"$dir/incomplete"
+
+echo 1..3
+failed=0
+result() # number, name, file of what is wrong
+{
+	if [ -s "$3" ]; then
+		sed 's/^/# /' "$3"
+		echo "not ok $1 - $2"
+		failed=1
+	else
+		echo "ok $1 - $2"
+	fi
+}
+result 1 pages_describe_all_functions "$dir/missing"
+result 2 pages_describe_no_unknown_function "$dir/unknown"
+result 3 pages_have_return_values_and_errors "$dir/incomplete"
+exit $failed
