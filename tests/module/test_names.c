@@ -46,6 +46,13 @@ static int group_end(void **state)
 	return 0;
 }
 
+/* A failed case leaves no name behind for the next one. */
+static int end(void **state)
+{
+	(void)state;
+	return close_range(3, ~0U, 0);
+}
+
 static int publish(int seg, const char *name, uint32_t mode, uint32_t uid, uint32_t gid)
 {
 	struct evering_segment_publish arg;
@@ -216,7 +223,6 @@ static void publish_with_few_rights(struct ev_link *link, void *arg)
 	const uint32_t few = EVERING_RIGHT_ADMIN | EVERING_RIGHT_OBSERVE;
 	int guest = ev_try_invite(*(int *)arg, few, 0, 0), fd;
 
-	(void)link;
 	EV_CHECK(guest >= 0);
 	close(*(int *)arg);
 	ev_become(OWNER, OWNER);
@@ -227,15 +233,24 @@ static void publish_with_few_rights(struct ev_link *link, void *arg)
 	close(fd);
 	EV_EQ(ev_open_name("shop", few | EVERING_RIGHT_WRITE), -EACCES);
 	EV_EQ(ev_open_name("shop", EVERING_RIGHTS_ALL), -EACCES);
+	ev_say(link, 1);
+	ev_hear(link);
 }
 
 static void names_give_no_more_than_publisher(void **state)
 {
+	struct user other = { .uid = OTHER, .gid = OTHER };
 	int seg = ev_create(&shape);
 	struct ev_link child;
 
 	(void)state;
 	ev_child_start(&child, publish_with_few_rights, &seg);
+	ev_hear(&child);
+	start_users(&other, 1);
+	/* The mode says rw for others. */
+	expect_rights(&other, EVERING_RIGHT_OBSERVE, 0666);
+	end_users(&other, 1);
+	ev_say(&child, 1);
 	ev_child_join(&child);
 	close(seg);
 }
@@ -543,18 +558,19 @@ static void names_separate_by_namespace(void **state)
 
 int main(void)
 {
+#define CASE(name) cmocka_unit_test_teardown(name, end)
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(names_mode_decides),
-		cmocka_unit_test(names_given_away_by_root_only),
-		cmocka_unit_test(names_give_no_more_than_publisher),
-		cmocka_unit_test(names_inherited_control_gives_nothing),
-		cmocka_unit_test(names_occupied_refused),
-		cmocka_unit_test(names_length_limits),
-		cmocka_unit_test(names_keep_outlives_creator),
-		cmocka_unit_test(names_unkept_end_with_creator),
-		cmocka_unit_test(names_list_cursor),
-		cmocka_unit_test(names_list_changes_under_walk),
-		cmocka_unit_test(names_separate_by_namespace),
+		CASE(names_mode_decides),
+		CASE(names_given_away_by_root_only),
+		CASE(names_give_no_more_than_publisher),
+		CASE(names_inherited_control_gives_nothing),
+		CASE(names_occupied_refused),
+		CASE(names_length_limits),
+		CASE(names_keep_outlives_creator),
+		CASE(names_unkept_end_with_creator),
+		CASE(names_list_cursor),
+		CASE(names_list_changes_under_walk),
+		CASE(names_separate_by_namespace),
 	};
 
 	return cmocka_run_group_tests(tests, group_begin, group_end);
