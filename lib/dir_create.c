@@ -218,7 +218,7 @@ int evr_dir_create(struct evr_peer *peer, const char *name, uint32_t kind, uint6
 		return err;
 	ctl = evr_a64_load_acquire(&c.dir.entries[c.idx].ctl);
 	if (ctl_gen(ctl) != ctl_gen(c.ctl) || ctl_state(ctl) != ADMITTED ||
-	    !evr_dir_read(&c.dir, c.idx, ctl, out))
+	    !evr_dir_read(&c.dir, c.idx, ctl, out) || out->sz < c.sz)
 		return evr_fail(-EBADMSG, "directory: entry %u of '%s' is corrupt", c.idx, name);
 	return 0;
 }

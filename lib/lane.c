@@ -20,6 +20,8 @@
 /* A park after so many elements or bytes costs less than the barriers that AWAKE has saved. */
 #define CALM_ELEMENTS (1ULL << 16)
 #define CALM_BYTES (1ULL << 22)
+/* Who takes a role that others take and leave so often has met nonsense. */
+#define TAKES_MAX 1000
 
 static const char *const role_names[] = { "producer", "consumer" };
 
@@ -107,12 +109,15 @@ static int lane_take(struct evr_lane *l)
 {
 	struct evr_peer_id self = evr_peer_self(l->peer);
 	uint64_t owner = evr_a64_load_acquire(l->owner);
-	int err;
+	int tries, err;
 
 	if (self.incarnation > OWNER_INCARNATION_MAX || self.slot > 0xff)
 		return evr_fail(-EOVERFLOW, "ring '%s': peer %u.%llu does not fit an owner word",
 				l->object.name, self.slot, (unsigned long long)self.incarnation);
-	for (;;) {
+	for (tries = 0;; tries++) {
+		if (tries == TAKES_MAX)
+			return evr_fail(-EBUSY, "ring '%s': its %s changes all the time",
+					l->object.name, role_names[l->role]);
 		if (owner_state(owner) != OWNER_HELD) {
 			l->before = owner;
 			l->held = owner_next(owner, self);
@@ -246,8 +251,11 @@ void evr_lane_close(struct evr_lane *l)
 
 void evr_lane_forget(struct evr_lane *l)
 {
-	uint64_t u_owner = evr_a64_load_acquire(l->other_owner);
+	uint64_t u_owner;
 
+	if (!l->mine)
+		return;
+	u_owner = evr_a64_load_acquire(l->other_owner);
 	if (lane_is_over(l, u_owner))
 		l->past = u_owner;
 }
@@ -352,7 +360,7 @@ int evr_lane_check(struct evr_lane *l)
 
 struct evr_peer_id evr_lane_other(const struct evr_lane *l)
 {
-	uint64_t u_owner = evr_a64_load_acquire(l->other_owner);
+	uint64_t u_owner = l->mine ? evr_a64_load_acquire(l->other_owner) : OWNER_FREE;
 
 	if (owner_state(u_owner) != OWNER_HELD)
 		return (struct evr_peer_id){ .slot = EVR_SLOT_ANY };
@@ -408,19 +416,21 @@ int evr_lane_wait(struct evr_lane *l, struct evr_waiter *w, uint64_t want, uint6
 void evr_lane_counts(const struct evr_lane *l, enum evr_role role, struct evr_ring_counts *out)
 {
 	const struct evr_lane_side *side = l->role == role ? l->mine : l->other;
-	const struct evr_lane_counts *c = &side->counts;
-	uint64_t u_owner = evr_a64_load_relaxed(l->role == role ? l->owner : l->other_owner);
+	const struct evr_lane_counts *c;
+	uint64_t u_owner;
 
-	*out = (struct evr_ring_counts){
-		.pos = evr_a64_load_relaxed(&side->pos),
-		.opens = evr_a64_load_relaxed(&c->opens),
-		.messages = evr_a64_load_relaxed(&c->messages),
-		.blocked = evr_a64_load_relaxed(&c->blocked),
-		.parks = evr_a64_load_relaxed(&c->parks),
-		.rings = evr_a64_load_relaxed(&c->rings),
-		.corrupt = evr_a64_load_relaxed(&c->corrupt),
-		.owner = { .slot = EVR_SLOT_ANY },
-	};
+	*out = (struct evr_ring_counts){ .owner = { .slot = EVR_SLOT_ANY } };
+	if (!l->mine)
+		return;
+	c = &side->counts;
+	out->pos = evr_a64_load_relaxed(&side->pos);
+	out->opens = evr_a64_load_relaxed(&c->opens);
+	out->messages = evr_a64_load_relaxed(&c->messages);
+	out->blocked = evr_a64_load_relaxed(&c->blocked);
+	out->parks = evr_a64_load_relaxed(&c->parks);
+	out->rings = evr_a64_load_relaxed(&c->rings);
+	out->corrupt = evr_a64_load_relaxed(&c->corrupt);
+	u_owner = evr_a64_load_relaxed(l->role == role ? l->owner : l->other_owner);
 	if (owner_state(u_owner) == OWNER_HELD)
 		out->owner = owner_id(u_owner);
 }

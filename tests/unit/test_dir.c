@@ -386,6 +386,74 @@ static void dir_observer_reads_and_writes_nothing(void **state)
 	evr_peer_detach(observer);
 }
 
+static int open_isolated(void **state)
+{
+	struct evr_segment_options options = { .struct_sz = sizeof(options),
+					       .flags = EVR_SEGMENT_ISOLATED,
+					       .peer_sz = 64 << 10,
+					       .peers_max = 4 };
+	struct pair *pair = calloc(1, sizeof(*pair));
+
+	if (!pair || evr_segment_create(&pair->segment, "local:", &options) ||
+	    evr_peer_attach(&pair->peer, pair->segment, NULL)) {
+		fprintf(stderr, "# %s\n", evr_error_detail());
+		return -1;
+	}
+	*state = pair;
+	return 0;
+}
+
+/* Finds what the parent made, makes something of its own, and dies of it. */
+static void visit(struct evr_peer *peer, void *arg)
+{
+	struct evr_object object;
+	struct evr_spsc ring;
+	const char *memory;
+	int *ready = arg;
+
+	CHECK(!evr_dir_find(peer, "a", &object));
+	CHECK(object.slot != evr_peer_self(peer).slot);
+	memory = evr_peer_at(peer, object.off, object.sz);
+	CHECK(memory && !strcmp(memory, "of the parent"));
+	CHECK(evr_dir_remove(peer, &object) == -EROFS);
+	CHECK(evr_dir_create(peer, "a", EVR_KIND_USER, 1, &object) == -EEXIST);
+	CHECK(evr_spsc_open(&ring, peer, "r", EVR_CONSUMER, 0) == -EOPNOTSUPP);
+	CHECK(!evr_dir_create(peer, "b", EVR_KIND_USER, 1000, &object));
+	CHECK(object.slot == evr_peer_self(peer).slot);
+	CHECK(evr_peer_is_writable(peer, object.off, object.sz));
+	CHECK(!evr_dir_publish(peer, &object));
+	CHECK(write(ready[1], "", 1) == 1);
+	raise(SIGKILL);
+}
+
+static void dir_isolated_ends_with_its_peer(void **state)
+{
+	struct pair *pair = *state;
+	struct evr_object a, b;
+	int ready[2], round;
+	char byte;
+	pid_t pid;
+
+	create(pair, "a", 100, &a);
+	strcpy(evr_peer_at(pair->peer, a.off, a.sz), "of the parent");
+	assert_int_equal(evr_spsc_create(pair->peer, "r",
+					 &(struct evr_spsc_options){
+						 .struct_sz = sizeof(struct evr_spsc_options) }),
+			 0);
+	assert_int_equal(pipe(ready), 0);
+	/* The same slot, again and again: nothing of a predecessor is in the way. */
+	for (round = 0; round < 3; round++) {
+		pid = pair_fork(pair, visit, ready);
+		assert_int_equal(read(ready[0], &byte, 1), 1);
+		assert_true(waitpid(pid, NULL, 0) == pid);
+		pair_settle(pair);
+		assert_int_equal(evr_dir_find(pair->peer, "b", &b), -ENOENT);
+		assert_int_equal(evr_dir_find(pair->peer, "a", &b), 0);
+	}
+	close(ready[0]);
+	close(ready[1]);
+}
+
 int main(void)
 {
 #define CASE(fn) cmocka_unit_test_setup_teardown(fn, pair_open, pair_close)
@@ -400,6 +468,8 @@ int main(void)
 		CASE(dir_other_header_refused),
 		CASE(dir_hostile_entry_gives_no_memory_outside),
 		CASE(dir_observer_reads_and_writes_nothing),
+		cmocka_unit_test_setup_teardown(dir_isolated_ends_with_its_peer, open_isolated,
+						pair_close),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
