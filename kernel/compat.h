@@ -9,7 +9,6 @@
 #include <linux/eventfd.h>
 #include <linux/fs.h>
 #include <linux/gfp.h>
-#include <linux/mempolicy.h>
 #include <linux/mm.h>
 #include <linux/version.h>
 
@@ -72,12 +71,6 @@ static inline void evering_super_dops(struct super_block *sb, const struct dentr
 #endif
 }
 
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 8, 0)
-#define EVERING_POLICY_ARGS struct vm_area_struct *vma, unsigned long addr, pgoff_t *index
-#else
-#define EVERING_POLICY_ARGS struct vm_area_struct *vma, unsigned long addr
-#endif
-
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 3, 0)
 #define EVERING_SETATTR_ARGS struct mnt_idmap *idmap, struct dentry *dentry, struct iattr *attr
 #else
@@ -86,13 +79,14 @@ static inline void evering_super_dops(struct super_block *sb, const struct dentr
 #endif
 
 #if EVERING_HAS_CONTIG_FILL
-static inline int evering_alloc_contig(unsigned long start, unsigned long end, gfp_t gfp)
+/* Empties [start, end) and takes it; movable is what the pageblock stays for others. */
+static inline int evering_alloc_contig(unsigned long start, unsigned long end, bool movable,
+				       gfp_t gfp)
 {
 #ifdef ACR_FLAGS_NONE
 	return alloc_contig_range(start, end, ACR_FLAGS_NONE, gfp);
 #else
-	/* What the block is to hold afterwards. */
-	return alloc_contig_range(start, end, MIGRATE_UNMOVABLE, gfp);
+	return alloc_contig_range(start, end, movable ? MIGRATE_MOVABLE : MIGRATE_UNMOVABLE, gfp);
 #endif
 }
 #endif

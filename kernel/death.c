@@ -101,6 +101,55 @@ static u32 kept_status(struct evering_peer *peer)
 }
 
 /*
+ * Living peers without a mapping. When their mm goes, nothing tells (execve with an
+ * inherited fd): one pass a second over all of them looks.
+ */
+static DEFINE_MUTEX(unmapped_mutex);
+static LIST_HEAD(unmapped);
+static void look_at_unmapped(struct work_struct *work);
+static DECLARE_DELAYED_WORK(unmapped_work, look_at_unmapped);
+
+static bool mm_is_gone(const struct evering_peer *peer)
+{
+	return !atomic_read(&peer->mm->mm_users);
+}
+
+static void look_at_unmapped(struct work_struct *work)
+{
+	struct evering_peer *peer, *next;
+
+	mutex_lock(&unmapped_mutex);
+	list_for_each_entry_safe(peer, next, &unmapped, unmapped) {
+		if (mm_is_gone(peer))
+			schedule_work(&peer->death_work);
+		if (mm_is_gone(peer) || READ_ONCE(peer->ended) || atomic_read(&peer->mappings))
+			list_del_init(&peer->unmapped);
+		cond_resched();
+	}
+	if (!list_empty(&unmapped))
+		schedule_delayed_work(&unmapped_work, HZ);
+	mutex_unlock(&unmapped_mutex);
+}
+
+/* The peer has no mapping, or not any more. Its last unmap comes here after its count. */
+void evering_death_unmapped(struct evering_peer *peer)
+{
+	if (READ_ONCE(peer->ended))
+		return;
+	mutex_lock(&unmapped_mutex);
+	if (list_empty(&peer->unmapped))
+		list_add_tail(&peer->unmapped, &unmapped);
+	schedule_delayed_work(&unmapped_work, HZ);
+	mutex_unlock(&unmapped_mutex);
+}
+
+/* At unload: no peer is left. */
+void evering_death_exit(void)
+{
+	cancel_delayed_work_sync(&unmapped_work);
+}
+
+/*
  * Context: the wait queue of the pid, interrupts off. It may be woken for other
  * reasons (an execve by another thread), so the work looks again.
  */
@@ -118,18 +167,13 @@ static int pid_hook(wait_queue_entry_t *entry, unsigned int mode, int sync, void
 		smp_mb__before_atomic();
 		set_bit(EVERING_PEER_BIT_STATUS, &peer->flags);
 	}
-	mod_delayed_work(system_wq, &peer->death_work, 0);
+	schedule_work(&peer->death_work);
 	return 0;
-}
-
-static bool mm_is_gone(const struct evering_peer *peer)
-{
-	return !atomic_read(&peer->mm->mm_users);
 }
 
 static void death_work(struct work_struct *work)
 {
-	struct evering_peer *peer = container_of(work, struct evering_peer, death_work.work);
+	struct evering_peer *peer = container_of(work, struct evering_peer, death_work);
 	u32 status = 0;
 	bool known;
 
@@ -139,28 +183,17 @@ static void death_work(struct work_struct *work)
 				 true);
 		return;
 	}
-	if (READ_ONCE(peer->ended))
-		return;
 	if (mm_is_gone(peer))
 		evering_peer_lost(peer, true);
-	else if (!atomic_read(&peer->mappings))
-		schedule_delayed_work(&peer->death_work, HZ);
 }
 
 /* Context: a thread of the peer's process, so it cannot be gone yet. */
 void evering_death_watch(struct evering_peer *peer)
 {
-	INIT_DELAYED_WORK(&peer->death_work, death_work);
+	INIT_WORK(&peer->death_work, death_work);
 	init_waitqueue_func_entry(&peer->pid_wait, pid_hook);
 	add_wait_queue(&peer->pid->wait_pidfd, &peer->pid_wait);
-	schedule_delayed_work(&peer->death_work, HZ);
-}
-
-/* The last mapping of a living peer is gone: nothing would tell of an execve. */
-void evering_death_unmapped(struct evering_peer *peer)
-{
-	if (!READ_ONCE(peer->ended))
-		schedule_delayed_work(&peer->death_work, HZ);
+	evering_death_unmapped(peer);
 }
 
 /* Context: nobody else has the peer; may sleep. */
@@ -169,7 +202,10 @@ void evering_death_unwatch(struct evering_peer *peer)
 	if (!test_bit(EVERING_PEER_BIT_LIVE, &peer->flags))
 		return;
 	remove_wait_queue(&peer->pid->wait_pidfd, &peer->pid_wait);
-	cancel_delayed_work_sync(&peer->death_work);
+	mutex_lock(&unmapped_mutex);
+	list_del_init(&peer->unmapped);
+	mutex_unlock(&unmapped_mutex);
+	cancel_work_sync(&peer->death_work);
 }
 
 static u32 classify(struct evering_peer *peer, bool mm_gone, u32 *status)

@@ -328,7 +328,8 @@ struct evering_peer {
 	/* Death, see death.c */
 	unsigned long flags;		/* EVERING_PEER_BIT_* */
 	wait_queue_entry_t pid_wait;
-	struct delayed_work death_work;
+	struct work_struct death_work;
+	struct list_head unmapped;	/* see evering_death_unmapped() */
 	atomic_t mappings;		/* in its own mm */
 	u32 exit_status;		/* kept by the pid hook */
 
@@ -339,6 +340,8 @@ struct evering_peer {
 	u64 rang[EVERING_RANG_WORDS];
 	struct eventfd_ctx *eventfd;
 	struct list_head parked;	/* struct evering_parked, uring.c */
+	struct list_head waits;		/* these, and those on their way to complete */
+	u32 waits_nr;
 	struct evering_status_entry *entry; /* its counters are ours while we live */
 
 	wait_queue_head_t wq;
@@ -369,6 +372,7 @@ void evering_peer_unmap(struct evering_peer *peer);
 
 void evering_death_watch(struct evering_peer *peer);
 void evering_death_unmapped(struct evering_peer *peer);
+void evering_death_exit(void);
 void evering_death_unwatch(struct evering_peer *peer);
 bool evering_peer_end(struct evering_peer *peer, u32 reason, u32 status, bool unmap);
 void evering_peer_lost(struct evering_peer *peer, bool mm_gone);

@@ -55,6 +55,7 @@ static void __exit evering_exit(void)
 {
 	misc_deregister(&control);
 	evering_seen_exit();
+	evering_death_exit();
 	evering_limbo_exit();
 }
 

@@ -16,7 +16,6 @@
  * A fault that saw ended == false holds its folio's lock until its entry is there;
  * the end passes that lock before it unmaps.
  */
-#include <linux/mempolicy.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
 
@@ -136,26 +135,10 @@ static void peer_open(struct vm_area_struct *vma)
 		atomic_inc(&peer->mappings);
 }
 
-#ifdef CONFIG_NUMA
-/* No migration hints: the pages would not move anyway, each would be a fault for nothing. */
-static struct mempolicy no_hints = {
-	.refcnt = ATOMIC_INIT(1),
-	.mode = MPOL_LOCAL,
-};
-
-static struct mempolicy *peer_policy(EVERING_POLICY_ARGS)
-{
-	return &no_hints;
-}
-#endif
-
 static const struct vm_operations_struct peer_vm_ops = {
 	.fault = peer_fault,
 	.open = peer_open,
 	.close = peer_close,
-#ifdef CONFIG_NUMA
-	.get_policy = peer_policy,
-#endif
 };
 
 /**
@@ -219,17 +202,19 @@ void evering_peer_unmap(struct evering_peer *peer)
 {
 	struct evering_segment *segment = peer->segment;
 	struct folio *folio;
-	unsigned long index;
+	unsigned long index, last;
 	u32 i;
 
 	/*
-	 * END: a fault in a block that we do not find below, because it was appended just
-	 * now, sees ended.
+	 * Not the blocks of a growth in progress: it may still fail and free them. What is
+	 * published after this lock was held can be mapped only by who sees ended.
 	 */
-	smp_mb();
+	spin_lock(&segment->lock);
+	last = (segment->geometry.size - EVERING_DATA_OFFSET - 1) / EVERING_BLOCK_SIZE;
+	spin_unlock(&segment->lock);
 	for (i = 0; i < ARRAY_SIZE(segment->status_page) && segment->status_page[i]; i++)
 		pass_lock(page_folio(segment->status_page[i]));
-	xa_for_each(&segment->memory->blocks, index, folio)
+	xa_for_each_range(&segment->memory->blocks, index, folio, 0, last)
 		pass_lock(folio);
 	unmap_mapping_range(peer->node.inode->i_mapping, 0, 0, 1);
 }

@@ -35,6 +35,7 @@ struct hunt {
 	unsigned int order;
 	int node;
 	gfp_t gfp;
+	bool contiguous;	/* or it is for nothing */
 };
 
 /* Hunters take more than they keep: one of them at a time. */
@@ -87,24 +88,27 @@ static int hunt_enough(struct hunt *hunt)
 static struct evering_run hunt_sort(struct hunt *hunt)
 {
 	evering_runs_sort(hunt->pfn, hunt->nr);
+	cond_resched();
 	return evering_runs_longest(hunt->pfn, hunt->nr, 1UL << hunt->order);
 }
 
 /*
- * How many blocks may be taken in the hope that a run becomes complete. Where gaps can
- * be filled, luck need not do it all.
+ * How many blocks may be taken in the hope that a run becomes complete: a quarter more,
+ * unless it must be and luck is the only way.
  */
-static u32 hunt_limit(u32 want)
+static u32 hunt_limit(const struct hunt *hunt)
 {
-	u32 more = EVERING_HAS_CONTIG_FILL ? want / 4 : want + want / 2;
+	u32 want = hunt->want, more = want / 4;
 
+	if (hunt->contiguous && !EVERING_HAS_CONTIG_FILL)
+		more = want + want / 2;
 	return want + max(more, HUNT_MORE_MIN);
 }
 
 static bool hunt_more(struct hunt *hunt)
 {
 	u32 step = max_t(u32, hunt->want / 16, 1);
-	u32 limit = hunt_limit(hunt->want);
+	u32 limit = hunt_limit(hunt);
 
 	while (hunt_sort(hunt).nr < hunt->want) {
 		u32 until = min(hunt->nr + step, limit);
@@ -146,6 +150,13 @@ static bool block_movable(unsigned long pfn, struct zone *zone)
 	return true;
 }
 
+/* A failure leaves the pageblock with the type that is given here. */
+static int contig_one(unsigned long pfn, bool movable)
+{
+	return evering_alloc_contig(pfn, pfn + EVERING_BLOCK_PAGES, movable,
+				    GFP_KERNEL | __GFP_COMP | __GFP_NOWARN);
+}
+
 /*
  * Empties the block at pfn by migration and takes it. The allocator that can empty it
  * refuses to account to a memory cgroup. So the block goes back, and comes from the
@@ -161,8 +172,11 @@ static bool fill_one(struct hunt *hunt, unsigned long pfn, struct zone *zone)
 
 	if (hunt->nr == hunt->max || fatal_signal_pending(current) || !block_movable(pfn, zone))
 		return false;
-	if (evering_alloc_contig(pfn, pfn + EVERING_BLOCK_PAGES,
-				 GFP_KERNEL | __GFP_COMP | __GFP_NOWARN))
+	if (contig_one(pfn, true))
+		return false;
+	/* It is free now: changing its type cannot fail half-way, with others' pages in it. */
+	put_page(pfn_to_page(pfn));
+	if (contig_one(pfn, false))
 		return false;
 	if (zone_idx(zone) != gfp_zone(GFP_KERNEL))
 		effort |= __GFP_DMA32;
@@ -255,17 +269,27 @@ static u64 hunt_keep(struct hunt *hunt)
 	return (u64)min(run.nr, hunt->want) << (PAGE_SHIFT + hunt->order);
 }
 
+/* Makes the longest run longer. One at a time: it takes more than it keeps. */
+static int hunt_long(struct hunt *hunt)
+{
+	int rc = mutex_lock_killable(&hunt_mutex);
+
+	if (rc)
+		return rc;
+	if (!hunt_more(hunt))
+		hunt_fill(hunt);
+	mutex_unlock(&hunt_mutex);
+	return 0;
+}
+
 static int hunt_run(struct hunt *hunt, struct evering_request *request)
 {
 	int rc;
 
-	rc = mutex_lock_killable(&hunt_mutex);
-	if (rc)
-		return rc;
 	rc = hunt_enough(hunt);
+	if (!rc && hunt->want > 1)
+		rc = hunt_long(hunt);
 	if (!rc) {
-		if (hunt->want > 1 && !hunt_more(hunt))
-			hunt_fill(hunt);
 		request->best_run = hunt_keep(hunt);
 		if (fatal_signal_pending(current))
 			rc = -EINTR;
@@ -274,7 +298,6 @@ static int hunt_run(struct hunt *hunt, struct evering_request *request)
 	}
 	if (rc)
 		free_pfns(hunt->pfn, hunt->nr);
-	mutex_unlock(&hunt_mutex);
 	return rc;
 }
 
@@ -347,7 +370,8 @@ err_disown:
 int evering_memory_add(struct evering_memory *memory, struct inode *inode,
 		       struct evering_request *request)
 {
-	struct hunt hunt = { .node = request->node, .gfp = HUNT_GFP };
+	struct hunt hunt = { .node = request->node, .gfp = HUNT_GFP,
+			     .contiguous = request->contiguous };
 	int rc;
 
 	if (request->node != NUMA_NO_NODE)
@@ -360,7 +384,7 @@ int evering_memory_add(struct evering_memory *memory, struct inode *inode,
 		hunt.want = request->bytes / EVERING_BLOCK_SIZE;
 	}
 	/* From the hunt, and a whole run from filling gaps. */
-	hunt.max = hunt_limit(hunt.want) + hunt.want;
+	hunt.max = hunt_limit(&hunt) + hunt.want;
 	hunt.pfn = kvmalloc_array(hunt.max, sizeof(*hunt.pfn), GFP_KERNEL_ACCOUNT);
 	if (!hunt.pfn)
 		return -ENOMEM;

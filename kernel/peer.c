@@ -67,6 +67,8 @@ static struct evering_peer *peer_alloc(struct evering_segment *segment, u32 righ
 	peer->cookie = cookie;
 	spin_lock_init(&peer->lock);
 	INIT_LIST_HEAD(&peer->parked);
+	INIT_LIST_HEAD(&peer->waits);
+	INIT_LIST_HEAD(&peer->unmapped);
 	init_waitqueue_head(&peer->wq);
 	return peer;
 }
@@ -258,6 +260,10 @@ const struct file_operations evering_peer_fops = {
 
 static void fill_entry(const struct evering_slot *slot, u32 index, struct evering_peer_entry *entry)
 {
+	*entry = (struct evering_peer_entry){ .slot = index, .state = slot->state };
+	/* What else stands there is of the tenant before. */
+	if (slot->state == EVERING_PEER_RESERVED)
+		return;
 	*entry = (struct evering_peer_entry){
 		.slot = index,
 		.state = slot->state,

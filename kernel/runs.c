@@ -4,10 +4,13 @@
  * one step above the one before. Pure arithmetic.
  */
 #include <linux/kernel.h>
+#include <linux/sched.h>
 #include <linux/sort.h>
 #include <linux/string.h>
 
 #include "evering.h"
+
+#define RUNS_KEPT_MAX 64
 
 static int compare(const void *a, const void *b)
 {
@@ -64,18 +67,19 @@ static void rotate(unsigned long *pfn, u32 first, u32 nr)
 
 /*
  * Reorders an ascending array so that its first want elements are the longest runs,
- * longest first; the rest stays ascending. Few and long extents come of it.
+ * longest first (of very many, only the first of them); the rest stays ascending. Few and long extents come of it.
  */
 void evering_runs_keep(unsigned long *pfn, u32 nr, unsigned long step, u32 want)
 {
 	struct evering_run run;
-	u32 done = 0;
+	u32 done = 0, runs;
 
-	while (done < want && done < nr) {
+	for (runs = 0; runs < RUNS_KEPT_MAX && done < want && done < nr; runs++) {
 		run = evering_runs_longest(pfn + done, nr - done, step);
 		rotate(pfn + done, run.first, run.first + run.nr);
 		if (run.nr == 1)
 			return; /* so are all the others */
 		done += run.nr;
+		cond_resched();
 	}
 }

@@ -404,8 +404,8 @@ static int check_invite(const struct evering_peer_invite *arg, u32 rights)
 	if (arg->flags & EVERING_INVITE_F_RESERVE &&
 	    (arg->attaches_max != 1 || !(arg->rights & attach)))
 		return -EINVAL;
-	/* Who may invite could go round a limit by inviting himself. */
-	if (arg->attaches_max && arg->rights & EVERING_RIGHT_INVITE)
+	/* Who may invite, or publish and open, could go round a limit. */
+	if (arg->attaches_max && arg->rights & (EVERING_RIGHT_INVITE | EVERING_RIGHT_ADMIN))
 		return -EINVAL;
 	return arg->rights & ~rights ? -EACCES : 0;
 }

@@ -35,6 +35,8 @@ static int uring_ring(struct evering_peer *peer, struct io_uring_cmd *cmd)
 
 #if EVERING_HAS_URING_WAIT
 
+#define WAITS_MAX 1024 /* of one peer */
+
 enum parked_state {
 	SUBMITTED,	/* on no list yet */
 	PARKED,		/* on peer->parked */
@@ -43,6 +45,7 @@ enum parked_state {
 
 struct evering_parked {
 	struct list_head list;
+	struct list_head all;		/* on peer->waits until it completes */
 	enum parked_state state;	/* protected by peer->lock */
 	struct io_uring_cmd *cmd;
 	struct mm_struct *mm;		/* only compared */
@@ -76,6 +79,25 @@ static void complete_wait(struct io_uring_cmd *cmd, struct evering_parked *parke
 	kfree(parked);
 }
 
+/* A ring walks all that are parked, so their number is bounded. Under peer->lock. */
+static int enter(struct evering_peer *peer, struct evering_parked *parked)
+{
+	lockdep_assert_held(&peer->lock);
+	if (peer->waits_nr == WAITS_MAX)
+		return -EBUSY;
+	list_add_tail(&parked->all, &peer->waits);
+	peer->waits_nr++;
+	return 0;
+}
+
+/* It completes now, and by us. Under peer->lock. */
+static void leave(struct evering_peer *peer, struct evering_parked *parked)
+{
+	lockdep_assert_held(&peer->lock);
+	list_del_init(&parked->all);
+	peer->waits_nr--;
+}
+
 static void park(struct evering_peer *peer, struct evering_parked *parked)
 {
 	parked->state = PARKED;
@@ -103,6 +125,7 @@ static void finish_wait_in_task(struct io_uring_cmd *cmd, unsigned int issue_fla
 		spin_unlock(&peer->lock);
 		return;
 	}
+	leave(peer, parked);
 	spin_unlock(&peer->lock);
 	if (rc > 0)
 		rc = deliver(peer, parked, &bells);
@@ -177,7 +200,11 @@ static int uring_wait(struct evering_peer *peer, struct io_uring_cmd *cmd,
 	parked = parked_create(cmd);
 	if (IS_ERR(parked))
 		return PTR_ERR(parked);
-	rc = evering_bells_take(peer, parked->mask, &bells, EVERING_RANG_WORDS);
+	spin_lock(&peer->lock);
+	rc = __evering_bells_take(peer, parked->mask, &bells, EVERING_RANG_WORDS);
+	if (!rc)
+		rc = enter(peer, parked);
+	spin_unlock(&peer->lock);
 	if (rc) {
 		if (rc > 0)
 			rc = deliver(peer, parked, &bells);
@@ -194,6 +221,7 @@ static int uring_wait(struct evering_peer *peer, struct io_uring_cmd *cmd,
 		spin_unlock(&peer->lock);
 		return -EIOCBQUEUED;
 	}
+	leave(peer, parked);
 	spin_unlock(&peer->lock);
 	if (rc > 0)
 		rc = deliver(peer, parked, &bells);
@@ -214,8 +242,10 @@ static int uring_cancelled(struct evering_peer *peer, struct io_uring_cmd *cmd,
 	spin_lock(&peer->lock);
 	parked->cancelled = true;
 	ours = parked->state == PARKED;
-	if (ours)
+	if (ours) {
 		pick(parked, &own);
+		leave(peer, parked);
+	}
 	spin_unlock(&peer->lock);
 	if (ours)
 		complete_wait(cmd, parked, -ECANCELED, issue_flags);
@@ -227,7 +257,7 @@ static int uring_cancel(struct evering_peer *peer, struct io_uring_cmd *cmd)
 {
 	const struct evering_uring_cancel *arg =
 		evering_uring_payload(cmd, struct evering_uring_cancel);
-	struct evering_parked *parked, *next;
+	struct evering_parked *parked;
 	u64 cookie = READ_ONCE(arg->cookie);
 	LIST_HEAD(picked);
 	int nr = 0;
@@ -235,11 +265,13 @@ static int uring_cancel(struct evering_peer *peer, struct io_uring_cmd *cmd)
 	if (READ_ONCE(arg->flags))
 		return -EINVAL;
 	spin_lock(&peer->lock);
-	list_for_each_entry_safe(parked, next, &peer->parked, list) {
-		if (parked->cookie != cookie)
+	/* Also those that are picked: they may find no bell any more. */
+	list_for_each_entry(parked, &peer->waits, all) {
+		if (parked->cookie != cookie || parked->cancelled)
 			continue;
 		parked->cancelled = true;
-		pick(parked, &picked);
+		if (parked->state == PARKED)
+			pick(parked, &picked);
 		nr++;
 	}
 	spin_unlock(&peer->lock);

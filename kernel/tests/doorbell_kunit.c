@@ -19,6 +19,7 @@ static void init_peer(struct evering_peer *peer, u32 slot, struct evering_status
 {
 	spin_lock_init(&peer->lock);
 	INIT_LIST_HEAD(&peer->parked);
+	INIT_LIST_HEAD(&peer->waits);
 	init_waitqueue_head(&peer->wq);
 	peer->slot = slot;
 	peer->entry = entry;
