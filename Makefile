@@ -10,7 +10,7 @@ PREFIX   ?= /usr/local
 Q        := @
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check check-long check-module bench lib module install uninstall \
+.PHONY: help demo check check-long check-module bench lib module install install-module uninstall \
 	vm-shell style sparse clean distclean builddir deps setup
 
 help: ## this list
@@ -59,6 +59,14 @@ module: ## build evering.ko for KERNEL (a name of tools/vm/kernel, or a director
 install: lib ## install library, tool, headers and man pages below PREFIX (DESTDIR is honoured)
 	$(Q)meson configure $(BUILDDIR) --prefix=$(PREFIX)
 	$(Q)meson install -C $(BUILDDIR)
+
+install-module: ## build the module for the running kernel and install it with its udev rule and group (DESTDIR is honoured)
+	$(Q)ko=$$(tools/vm/module /lib/modules/$$(uname -r)/build) && \
+	install -D -m 644 $$ko $(DESTDIR)/lib/modules/$$(uname -r)/updates/evering.ko
+	$(Q)install -D -m 644 kernel/dist/60-evering.rules $(DESTDIR)/lib/udev/rules.d/60-evering.rules
+	$(Q)install -D -m 644 kernel/dist/evering.modules-load.conf $(DESTDIR)/usr/lib/modules-load.d/evering.conf
+	$(Q)install -D -m 644 kernel/dist/evering.sysusers.conf $(DESTDIR)/usr/lib/sysusers.d/evering.conf
+	$(Q)[ -n "$(DESTDIR)" ] || { systemd-sysusers; depmod; echo "modprobe evering loads it"; }
 
 uninstall: ## undo the last install
 	$(Q)ninja -C $(BUILDDIR) uninstall
