@@ -99,13 +99,36 @@ static void device_contiguous_segment_is_one_extent(void **state)
 	struct evr_extent extent;
 
 	options.flags = EVR_SEGMENT_CONTIGUOUS;
-	options.shared_sz = 8 * BLOCK;
+	options.peer_sz = 0;
 	segment = segment_of(&options);
 	EQ(info_of(segment).flags, EVR_SEGMENT_CONTIGUOUS);
 	EQ(evr_segment_extents(segment, &extent, 1), 1);
 	EQ(extent.off, BLOCK);
+	EQ(extent.sz, BLOCK);
 	CHECK(extent.phys);
 	evr_segment_close(segment);
+}
+
+/* A run of many blocks is there or not; a promise is not broken in either case. */
+static void device_contiguous_segment_that_is_not_to_be_had_names_the_best_run(void **state)
+{
+	struct evr_segment_options options = plain_options();
+	struct evr_segment *segment;
+	struct evr_extent extent;
+	int err;
+
+	options.flags = EVR_SEGMENT_CONTIGUOUS;
+	options.peer_sz = 0;
+	for (options.shared_sz = 8 * BLOCK;; options.shared_sz *= 2) {
+		err = evr_segment_create(&segment, "device:", &options);
+		if (err)
+			break;
+		EQ(evr_segment_extents(segment, &extent, 1), 1);
+		EQ(extent.sz, options.shared_sz);
+		evr_segment_close(segment);
+	}
+	CHECK(err == -ENOSPC || err == -EFBIG || err == -ENOMEM);
+	DETAIL(err == -ENOSPC ? "longest contiguous run" : "create: ");
 }
 
 static void device_peer_fd_is_no_segment(void **state)
@@ -177,6 +200,8 @@ static void use_until_revoked(struct child *child, void *arg)
 	EQ(evr_bell_wait(peer, 1, 0, NULL), -EOWNERDEAD);
 	EQ(evr_bell_read(peer, NULL), -EOWNERDEAD);
 	EQ(evr_bell_ring(peer, evr_peer_self(peer), 1), -EOWNERDEAD);
+	/* Waits end before the mappings do; both have when the call has returned. */
+	child_hear(child);
 	EQ(touch_write(at), SIGBUS);
 	evr_peer_detach(peer);
 }
@@ -192,6 +217,7 @@ static void device_revoked_peer_has_nothing_left(void **state)
 	child_start(&child, use_until_revoked, segment);
 	victim.slot = (uint32_t)child_hear(&child);
 	OK(evr_segment_revoke(segment, victim));
+	child_say(&child, 0);
 	await_dead(peer, victim);
 	EQ(evr_segment_revoke(segment, victim), -ESTALE);
 	DETAIL("ended already");
@@ -237,6 +263,8 @@ int main(void)
 		cmocka_unit_test(device_over_the_quota_says_so),
 		cmocka_unit_test(device_segment_larger_than_the_limit_says_which),
 		cmocka_unit_test(device_contiguous_segment_is_one_extent),
+		cmocka_unit_test(
+			device_contiguous_segment_that_is_not_to_be_had_names_the_best_run),
 		cmocka_unit_test(device_peer_fd_is_no_segment),
 		cmocka_unit_test(device_invited_fd_has_the_rights_that_were_given),
 		cmocka_unit_test(device_reserved_slot_is_held_for_the_invited),
