@@ -113,8 +113,11 @@ static void unwatch(struct local_peer *own, uint32_t slot)
 {
 	struct local_watch *watch = &own->watches[slot];
 
-	if (watch->pidfd >= 0)
-		close(watch->pidfd); /* also takes it out of the epoll set */
+	/* Closing alone leaves it in the set while a forked child has a copy: ready for ever. */
+	if (watch->pidfd >= 0) {
+		epoll_ctl(own->epoll_fd, EPOLL_CTL_DEL, watch->pidfd, NULL);
+		close(watch->pidfd);
+	}
 	watch->pidfd = -1;
 }
 
