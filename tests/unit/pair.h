@@ -59,6 +59,14 @@ static inline uint64_t pair_deadline(void)
 	return evr_now_ns() + PAIR_PATIENCE_NS;
 }
 
+/* The suites of rings run on both backends: EVERING_BACKEND=device in a virtual machine. */
+static inline const char *pair_uri(void)
+{
+	const char *backend = getenv("EVERING_BACKEND");
+
+	return backend && !strcmp(backend, "device") ? "device:" : "local:";
+}
+
 static inline int pair_open_sized(void **state, uint64_t shared_sz)
 {
 	struct evr_segment_options options = { .struct_sz = sizeof(options),
@@ -66,7 +74,7 @@ static inline int pair_open_sized(void **state, uint64_t shared_sz)
 					       .peers_max = 16 };
 	struct pair *pair = calloc(1, sizeof(*pair));
 
-	if (!pair || evr_segment_create(&pair->segment, "local:", &options) ||
+	if (!pair || evr_segment_create(&pair->segment, pair_uri(), &options) ||
 	    evr_peer_attach(&pair->peer, pair->segment, NULL)) {
 		fprintf(stderr, "# %s\n", evr_error_detail());
 		return -1;

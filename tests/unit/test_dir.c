@@ -394,7 +394,7 @@ static int open_isolated(void **state)
 					       .peers_max = 4 };
 	struct pair *pair = calloc(1, sizeof(*pair));
 
-	if (!pair || evr_segment_create(&pair->segment, "local:", &options) ||
+	if (!pair || evr_segment_create(&pair->segment, pair_uri(), &options) ||
 	    evr_peer_attach(&pair->peer, pair->segment, NULL)) {
 		fprintf(stderr, "# %s\n", evr_error_detail());
 		return -1;
