@@ -85,7 +85,8 @@ static int next_frame(struct transfer *transfer, const void **frame, uint64_t *s
 		return 0;
 	if (is_gone)
 		return -EPIPE;
-	return evr_bytes_peek_wait(&transfer->data, &transfer->waiter, EVR_NO_DEADLINE, frame, sz);
+	return evr_bytes_peek_wait(&transfer->data, &transfer->waiter, transfer_next_look(), frame,
+				   sz);
 }
 
 static void pump(struct receiving *receiving)
@@ -97,7 +98,7 @@ static void pump(struct receiving *receiving)
 		uint64_t sz;
 
 		receiving->ring_error = next_frame(transfer, &frame, &sz);
-		if (receiving->ring_error == -EINTR)
+		if (transfer_shall_look(receiving->ring_error))
 			continue;
 		if (receiving->ring_error)
 			return;

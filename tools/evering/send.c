@@ -115,8 +115,8 @@ static bool pump(struct sending *sending)
 			return false;
 		}
 		sending->ring_error = evr_bytes_reserve_wait(&transfer->data, &transfer->waiter,
-							     chunk, EVR_NO_DEADLINE, &grant);
-		if (sending->ring_error == -EINTR)
+							     chunk, transfer_next_look(), &grant);
+		if (transfer_shall_look(sending->ring_error))
 			continue;
 		if (sending->ring_error)
 			return false;
@@ -142,11 +142,11 @@ static void wait_for_receiver(struct sending *sending)
 		if (transfer_other_is_gone(transfer))
 			return;
 		sending->ring_error = evr_bytes_peek_wait(&transfer->end, &transfer->waiter,
-							  EVR_NO_DEADLINE, &frame, &sz);
+							  transfer_next_look(), &frame, &sz);
 		/* Nothing is ever sent this way; a frame is a bug or mischief. */
 		if (!sending->ring_error)
 			sending->ring_error = -EBADMSG;
-	} while (sending->ring_error == -EINTR && !transfer_signal());
+	} while (transfer_shall_look(sending->ring_error) && !transfer_signal());
 }
 
 static enum transfer_outcome tell_death(const struct sending *sending)

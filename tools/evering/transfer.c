@@ -34,6 +34,9 @@
 /* When we begin to say that we wait for a session to end. */
 #define QUIET_NS 2000000000ULL
 
+/* How long a signal that came just before a wait, and so did not end it, goes unnoticed. */
+#define LOOK_NS 200000000
+
 static volatile sig_atomic_t signal_came;
 
 static void take_signal(int number)
@@ -63,6 +66,16 @@ void transfer_catch_signals(void)
 int transfer_signal(void)
 {
 	return signal_came;
+}
+
+uint64_t transfer_next_look(void)
+{
+	return evr_now_ns() + LOOK_NS;
+}
+
+bool transfer_shall_look(int err)
+{
+	return err == -EINTR || err == -ETIMEDOUT;
 }
 
 static struct evr_peer_id side_id(const struct transfer_side *side)

@@ -116,5 +116,8 @@ const char *transfer_other_text(const struct transfer *transfer, char *text);
 /* SIGINT, SIGTERM and SIGHUP end the waits; which one came, or 0. */
 void transfer_catch_signals(void);
 int transfer_signal(void);
+/* Waits end at the next look at the signals; such an end is no error. */
+uint64_t transfer_next_look(void);
+bool transfer_shall_look(int err);
 
 #endif
