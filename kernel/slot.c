@@ -127,11 +127,9 @@ struct pid *evering_slot_live(struct evering_slots *slots, u32 index,
 	slots->live++;
 	if (slot->rights & EVERING_RIGHT_WRITE)
 		slots->writers++;
-	/*
-	 * STATUS-OLD: who reads a new field and then the state again sees that it is not the
-	 * old one any more. A dead peer's slot may be taken over without being free first.
-	 */
+	/* A dead peer's slot may be taken over without being free first. */
 	WRITE_ONCE(entry->state, EVERING_PEER_RESERVED);
+	/* STATUS-OLD: who reads a new field and then the state again sees no old state. */
 	smp_wmb();
 	WRITE_ONCE(entry->rights, slot->rights);
 	WRITE_ONCE(entry->incarnation, slot->incarnation);

@@ -298,7 +298,6 @@ static inline void evr_spsc_release(struct evr_spsc *ring, uint32_t nr)
 		struct evr_peer *peer, const char *object, uint32_t capacity)                     \
 	{                                                                                         \
 		struct evr_spsc_options options;                                                  \
-                                                                                                  \
 		options.struct_sz = sizeof(options);                                              \
 		options.capacity = capacity;                                                      \
 		options.elem_sz = (uint32_t)sizeof(type);                                         \

@@ -67,4 +67,5 @@ static struct kunit_suite device_suite = {
 	.name = "evering_device",
 	.test_cases = device_cases,
 };
+
 kunit_test_suite(device_suite);

@@ -115,4 +115,5 @@ static struct kunit_suite doorbell_suite = {
 	.name = "evering_doorbell",
 	.test_cases = doorbell_cases,
 };
+
 kunit_test_suite(doorbell_suite);

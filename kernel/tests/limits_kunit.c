@@ -47,7 +47,7 @@ static void limits_charge_and_uncharge_balance(struct kunit *test)
 	evering_user_put(user);
 }
 
-static void limits_user_is_one_for_each_uid(struct kunit *test)
+static void limits_user_is_shared_by_its_uid(struct kunit *test)
 {
 	struct evering_user *first = evering_user_get();
 	struct evering_user *second = evering_user_get();
@@ -94,7 +94,7 @@ static void limits_parameters_are_checked(struct kunit *test)
 static struct kunit_case limits_cases[] = {
 	KUNIT_CASE(limits_sum_at_its_limit),
 	KUNIT_CASE(limits_charge_and_uncharge_balance),
-	KUNIT_CASE(limits_user_is_one_for_each_uid),
+	KUNIT_CASE(limits_user_is_shared_by_its_uid),
 	KUNIT_CASE(limits_segments_are_counted),
 	KUNIT_CASE(limits_parameters_are_checked),
 	{}
@@ -104,4 +104,5 @@ static struct kunit_suite limits_suite = {
 	.name = "evering_limits",
 	.test_cases = limits_cases,
 };
+
 kunit_test_suite(limits_suite);

@@ -9,7 +9,7 @@
 
 #include "../map.c"
 
-#define PAGE (u64)PAGE_SIZE
+#define PAGE ((u64)PAGE_SIZE)
 #define DATA EVERING_DATA_OFFSET
 
 static const u32 writer = EVERING_RIGHT_OBSERVE | EVERING_RIGHT_WRITE;
@@ -131,4 +131,5 @@ static struct kunit_suite map_suite = {
 	.name = "evering_map",
 	.test_cases = map_cases,
 };
+
 kunit_test_suite(map_suite);

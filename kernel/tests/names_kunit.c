@@ -68,4 +68,5 @@ static struct kunit_suite names_suite = {
 	.name = "evering_names",
 	.test_cases = names_cases,
 };
+
 kunit_test_suite(names_suite);

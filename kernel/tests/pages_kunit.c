@@ -151,4 +151,5 @@ static struct kunit_suite pages_suite = {
 	.exit = exit_case,
 	.test_cases = pages_cases,
 };
+
 kunit_test_suite(pages_suite);

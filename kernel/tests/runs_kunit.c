@@ -97,4 +97,5 @@ static struct kunit_suite runs_suite = {
 	.name = "evering_runs",
 	.test_cases = runs_cases,
 };
+
 kunit_test_suite(runs_suite);

@@ -9,7 +9,7 @@
 
 #include "../segment.c"
 
-#define BLOCK (u64)EVERING_BLOCK_SIZE
+#define BLOCK ((u64)EVERING_BLOCK_SIZE)
 
 static void segment_small_is_a_power_of_two(struct kunit *test)
 {
@@ -90,4 +90,5 @@ static struct kunit_suite segment_suite = {
 	.name = "evering_segment",
 	.test_cases = segment_cases,
 };
+
 kunit_test_suite(segment_suite);

@@ -215,6 +215,7 @@ static struct kunit_suite slot_suite = {
 	.name = "evering_slot",
 	.test_cases = slot_cases,
 };
+
 kunit_test_suite(slot_suite);
 
 MODULE_DESCRIPTION("KUnit suites of evering");

@@ -44,7 +44,6 @@
 	({                                                           \
 		uint64_t until_ns = evr_now_ns() + PAIR_PATIENCE_NS; \
 		__typeof__(call) ret_ = (call);                      \
-                                                                     \
 		CHECK(evr_now_ns() < until_ns);                      \
 		ret_;                                                \
 	})
@@ -110,7 +109,7 @@ static inline pid_t pair_fork(struct pair *pair, void (*fn)(struct evr_peer *pee
 	assert_true(pid >= 0);
 	if (pid)
 		return pid;
-	alarm(120);
+	alarm(getenv("EVERING_TEST_LONG") ? 900 : 120);
 	CHECK(!evr_peer_attach(&peer, pair->segment, NULL));
 	fn(peer, arg);
 	evr_peer_detach(peer);

@@ -5,9 +5,9 @@
  * each n. Both are made by this process, the second from within the first.
  *
  * Mutants seen to fail here: no look at the position after the end was seen, no
- * look between needs_arm() and the sleep (lane_push_and_close_*), roles and admissions taken by a store (lane_second_*), the
- * last one admitted not marked by the next (lane_second_creator_*), a claimer or a
- * remover that does not look at the other (lane_removal_*).
+ * look between needs_arm() and the sleep (lane_push_and_close_*), roles and
+ * admissions taken by a store (lane_second_*), the last one admitted not marked
+ * by the next (lane_second_creator_*), a claimer or a remover that does not look at the other (lane_removal_*).
  */
 #include <stdint.h>
 
