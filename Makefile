@@ -26,7 +26,7 @@ demo: ## see it work: here first, then in a virtual machine on the module (from 
 	$(Q)echo "--- in a virtual machine ($(KERNEL)), with the module"
 	$(Q)tools/vm/run --kernel $(KERNEL) -- $(TOOL) demo
 
-check: ## all tests, a verdict in the last line (35 minutes the first time, then 12)
+check: ## all tests, a verdict in the last line (the first time 12 minutes longer: two kernels are built)
 	$(Q)tools/install-deps build vm kernels check
 	$(Q)tests/ci/check
 

@@ -52,7 +52,7 @@ meson_test()	# name, build directory
 	[ "$EVR_LONG" = 0 ] || suites=()
 	echo "# $1 ..."
 	rm -f "$2/meson-logs/testlog.txt"
-	CMOCKA_MESSAGE_OUTPUT=TAP meson test -C "$2" --no-rebuild --num-processes 2 \
+	CMOCKA_MESSAGE_OUTPUT=TAP meson test -C "$2" --no-rebuild --num-processes 2 --timeout-multiplier 3 \
 		"${suites[@]}" || rc=$?
 	tests/ci/meson-tap "$2/meson-logs/testlog.txt"
 	if [ $rc = 0 ]; then echo "ok - $1 (meson test)"; else echo "not ok - $1 (meson test, status $rc)"; fi
