@@ -180,9 +180,6 @@ static int run_child(struct evr_segment *segment, struct side *side, uint64_t co
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (attach(segment, side, 1))
 		return 1;
-	/* Who is not there yet cannot be rung. */
-	while (!evr_peer_is_live(side->peer, side->other))
-		usleep(100);
 	return side->mode == FLOOD ? flood(side, count) : play(side, false, count);
 }
 
@@ -205,10 +202,8 @@ static int run(struct side *side, uint64_t count)
 	if (!child)
 		_exit(run_child(segment, side, count));
 	failed = attach(segment, side, 0);
-	while (!failed && !evr_peer_is_live(side->peer, side->other)) {
-		failed = waitpid(child, &status, WNOHANG) != 0;
+	while (!failed && !evr_peer_is_live(side->peer, side->other))
 		usleep(100);
-	}
 	if (!failed)
 		failed = side->mode == FLOOD ? see_flood(side, count) : play(side, true, count);
 	if (failed)
