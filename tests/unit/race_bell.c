@@ -121,9 +121,8 @@ static int flood(struct side *side, uint64_t count)
 		for (burst = 1 + next_random(side) % 4; burst; burst--) {
 			spins = next_random(side) % 512;
 			evr_a64_store_release(&flood->rung, ++rung);
-			/* -ESTALE: the first has not attached yet. */
-			while (evr_bell_ring(side->peer, side->other, 1ull << next_random(side) % 2))
-				usleep(100);
+			if (evr_bell_ring(side->peer, side->other, 1ull << next_random(side) % 2))
+				return 1;
 			while (spins--)
 				evr_pause();
 		}
