@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * How a command and the size of its struct are decoded.
- *
- * Seen to fail: evering_command_find() that compares the size too, or not the
- * direction.
  */
 #include <kunit/test.h>
 

@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Bell masks: what is rung, coalesced, taken, given back, dropped.
- *
- * Seen to fail: take that clears all of pending; push that counts nothing; push to
- * an ended peer that succeeds.
  */
 #include <kunit/test.h>
 

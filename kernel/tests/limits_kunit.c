@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Sums and quotas at their limits.
- *
- * Seen to fail: evering_sum_check() as sum + add > max (overflow); evering_uncharge()
- * without the uid's sum.
  */
 #include <kunit/test.h>
 

@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Rights by range: 1 read and write, 0 read, -EINVAL not there.
- *
- * Seen to fail: writable_until() with <= in inside(); without the test for the gap
- * before grown memory.
  */
 #include <kunit/test.h>
 

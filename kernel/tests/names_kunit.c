@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Which names are valid, and what a mode gives.
- *
- * Seen to fail: evering_name_valid() without the test of the first character;
- * without the one for a missing NUL.
  */
 #include <kunit/test.h>
 

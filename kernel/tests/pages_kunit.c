@@ -2,9 +2,6 @@
 /*
  * The memory of a segment: zeroed, found by offset, reported in extents, kept while
  * somebody else holds it.
- *
- * Seen to fail: adopt_folio() without clearing; memory_free_unpinned() that frees
- * whatever is pinned; evering_memory_extents() that counts what is beyond its end.
  */
 #include <kunit/test.h>
 

@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Contiguous runs in arrays of frame numbers.
- *
- * Seen to fail: evering_runs_longest() with >= (last of equals); rotate() without
- * its last reverse().
  */
 #include <kunit/test.h>
 

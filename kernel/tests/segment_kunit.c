@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Where things lie in a new segment.
- *
- * Seen to fail: evering_geometry_init() with + instead of check_add_overflow();
- * without rounding up to blocks.
  */
 #include <kunit/test.h>
 

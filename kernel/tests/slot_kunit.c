@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Slots: who may take which, incarnations, what the status page says, wear.
- *
- * Seen to fail: state_after() without the wear limit; evering_slot_reap() without the
- * comparison of incarnations; evering_slots_find() that takes over while a writer lives.
  */
 #include <kunit/test.h>
 
