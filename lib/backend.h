@@ -101,6 +101,8 @@ struct evr_peer {
 	struct evr_a64 claimed; /* bells given out by evr_bell_claim() */
 	struct evr_a64 asleep; /* of these, of waiters that sleep or are about to */
 	struct evr_a32 reap_manual; /* 1: the application reaps, see evr_reap_auto() */
+	pthread_mutex_t members_lock;
+	uint16_t *uses; /* evr_dir_join()s of each entry; NULL before the first */
 	void *own; /* the backend's */
 };
 

@@ -29,11 +29,11 @@
 #include "backend.h"
 #include "dir_table.h"
 #include "internal.h"
+#include "kinds.h"
 #include "owner.h"
 
-/* The entry that an object stands for. -ESTALE, -EINVAL, and as evr_dir_open(). */
-static int object_entry(struct dir *d, struct evr_peer *peer, const struct evr_object *obj,
-			struct dir_entry **entry)
+int evr_dir_entry(struct dir *d, struct evr_peer *peer, const struct evr_object *obj,
+		  struct dir_entry **entry)
 {
 	bool isolated = evr_dir_is_isolated(peer);
 	int err;
@@ -57,7 +57,7 @@ int evr_dir_publish(struct evr_peer *peer, const struct evr_object *obj)
 	uint64_t ctl;
 	int err;
 
-	err = object_entry(&d, peer, obj, &e);
+	err = evr_dir_entry(&d, peer, obj, &e);
 	if (err)
 		return err;
 	ctl = evr_a64_load_acquire(&e->ctl);
@@ -109,7 +109,7 @@ bool evr_dir_is_current(struct evr_peer *peer, const struct evr_object *obj)
 	struct dir d;
 	uint64_t ctl;
 
-	if (object_entry(&d, peer, obj, &e))
+	if (evr_dir_entry(&d, peer, obj, &e))
 		return false;
 	ctl = evr_a64_load_acquire(&e->ctl);
 	return ctl_gen(ctl) == obj->gen && ctl_state(ctl) == PUBLISHED && evr_dir_speaks(&d);
@@ -120,7 +120,7 @@ struct evr_a64 *evr_dir_owners(struct evr_peer *peer, const struct evr_object *o
 	struct dir_entry *e = NULL;
 	struct dir d;
 
-	return object_entry(&d, peer, obj, &e) ? NULL : e->owners;
+	return evr_dir_entry(&d, peer, obj, &e) ? NULL : e->owners;
 }
 
 /* Name ourselves as who removes it; *ctl is then what the entry says. */
@@ -151,12 +151,18 @@ static int remove_begin(struct dir *d, struct dir_entry *e, const struct evr_obj
 	return 0;
 }
 
-/* Who holds a role of it and lives? The detail names it. */
+/* Who holds a role of it, or has joined it, and lives? The detail names it. */
 static bool entry_is_held(struct dir *d, const struct dir_entry *e, const struct evr_object *obj)
 {
+	int member = evr_dir_member(d, e);
 	struct evr_peer_id id;
 	uint64_t owner;
 	int role;
+
+	if (member >= 0) {
+		evr_error_set("object '%s': peer %d uses it", obj->name, member);
+		return true;
+	}
 
 	for (role = 0; role < 2; role++) {
 		owner = evr_a64_load_acquire(&e->owners[role]); /* DIR-REMOVE */
@@ -179,7 +185,7 @@ int evr_dir_remove(struct evr_peer *peer, const struct evr_object *obj)
 
 	if (!(evr_peer_rights(peer) & EVR_RIGHT_WRITE))
 		return evr_fail(-EROFS, "directory: an observer cannot change it");
-	err = object_entry(&d, peer, obj, &e);
+	err = evr_dir_entry(&d, peer, obj, &e);
 	if (!err && !evr_peer_is_writable(peer, d.region_off, d.region_sz))
 		err = evr_fail(-EROFS, "object '%s' is in the region of peer %u", obj->name,
 			       obj->slot);
@@ -292,6 +298,22 @@ static void owners_settle(struct dir *d, struct dir_entry *e, struct evr_reap_re
 	}
 }
 
+/* What dead peers hold inside an object; what is removed meanwhile holds nothing. */
+static void object_settle(struct dir *d, uint32_t idx, struct evr_reap_report *report)
+{
+	uint64_t ctl = evr_a64_load_acquire(&d->entries[idx].ctl); /* DIR-PUBLISH */
+	const struct evr_kind *kind;
+	struct evr_object object;
+
+	if (ctl_state(ctl) != PUBLISHED || !evr_dir_read(d, idx, ctl, &object))
+		return;
+	kind = evr_kind_find(object.kind);
+	if (!kind || !kind->settle || evr_dir_join(d->peer, &object))
+		return;
+	kind->settle(d->peer, &object, report);
+	evr_dir_leave(d->peer, &object);
+}
+
 /*
  * A dead peer's claim that admit names may be freed before or after it is marked:
  * nobody was admitted since, so nobody has taken its place into account.
@@ -305,6 +327,7 @@ static int dir_settle(struct dir *d, void *arg)
 	for (i = 0; i < d->nr; i++) {
 		entry_settle(d, &d->entries[i], arg);
 		owners_settle(d, &d->entries[i], arg);
+		object_settle(d, i, arg);
 	}
 	return 0;
 }

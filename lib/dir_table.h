@@ -37,6 +37,7 @@ struct dir_entry {
 	struct evr_a64 creator; /* {incarnation:56 | slot:8} */
 	struct evr_a64 name[NAME_WORDS];
 	struct evr_a64 owners[2];
+	struct evr_a64 members[EVR_PEERS_MAX / 64]; /* bit i: the peer in slot i alone writes it */
 };
 
 EVR_STATIC_ASSERT(sizeof(struct dir_header) == 2 * EVR_LINE_SZ, "part of the shared layout");
@@ -97,6 +98,13 @@ static inline uint64_t ctl_stamp(uint64_t ctl)
 bool evr_dir_stamp_is_dead(struct evr_peer *peer, uint64_t stamp);
 
 bool evr_dir_is_isolated(struct evr_peer *peer);
+
+/* The entry that an object stands for. -ESTALE, -EINVAL, and as evr_dir_open(). */
+int evr_dir_entry(struct dir *d, struct evr_peer *peer, const struct evr_object *obj,
+		  struct dir_entry **entry);
+
+/* dir_members.c: a slot other than @own whose peer lives and has joined, or -1. */
+int evr_dir_member(const struct dir *d, const struct dir_entry *e);
 
 /* Find and check a directory; @slot: EVR_SLOT_ANY is the shared one. 0; -ENOSPC, -EPROTO, -EBADMSG. */
 int evr_dir_open(struct dir *d, struct evr_peer *peer, uint32_t slot);

@@ -193,8 +193,8 @@ static int waiter_park(struct evr_waiter *w, uint64_t deadline_ns)
 		return err;
 	w->counts.events++;
 	evr_bell_pass_on(w->peer, bells.bits, own);
-	if (evr_reap_is_auto(w->peer) && evr_peer_rights(w->peer) & EVR_RIGHT_WRITE)
-		evr_reap_dead(w->peer, NULL);
+	if (evr_reap_is_auto(w->peer))
+		evr_reap_event(w->peer);
 	return 0;
 }
 

@@ -16,6 +16,7 @@
 #include <evering/reap.h>
 
 #include "backend.h"
+#include "dir.h"
 #include "internal.h"
 
 static struct evr_peer *peer_new(struct evr_segment *segment)
@@ -33,6 +34,7 @@ static struct evr_peer *peer_new(struct evr_segment *segment)
 	peer->pid = getpid();
 	peer->self.slot = EVR_SLOT_ANY;
 	pthread_mutex_init(&peer->grow_lock, NULL);
+	pthread_mutex_init(&peer->members_lock, NULL);
 	return peer;
 }
 
@@ -40,6 +42,8 @@ static void peer_free(struct evr_peer *peer)
 {
 	evr_segment_put(peer->segment);
 	pthread_mutex_destroy(&peer->grow_lock);
+	pthread_mutex_destroy(&peer->members_lock);
+	free(peer->uses);
 	free(peer);
 }
 
@@ -92,8 +96,10 @@ int evr_peer_attach(struct evr_peer **out, struct evr_segment *segment,
 		return err;
 	}
 	/* Who comes settles what those before have left; see evr_reap_auto(). */
-	if (peer->rights & EVR_RIGHT_WRITE)
+	if (peer->rights & EVR_RIGHT_WRITE) {
+		evr_dir_members_reset(peer);
 		evr_reap_dead(peer, NULL);
+	}
 	*out = peer;
 	return 0;
 }

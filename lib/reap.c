@@ -2,24 +2,30 @@
 /*
  * Reaping; include/evering/reap.h has the model.
  *
- * All that a peer can hold in a segment is named by words in the directory: entries
- * being created or removed, and the roles of rings. Each is settled by one CAS from
- * exactly what was found, so it does not matter how many do it, how often, or where
- * one of them dies. Only a peer itself writes its name into such a word, with one
- * exception: who helps admit writes that of another. Its CAS expects the claim of
- * that very life of the entry, which settling ends; so a late helper writes nothing,
- * and one pass after the evidence of death sees everything. The slot is given free
- * last: a reaper that dies before leaves it to the next.
+ * All that a peer can hold in a segment is named by words: of the directory (entries
+ * being created or removed, the roles of rings) and of objects (kinds.h). Each is
+ * settled by one CAS from exactly what was found, so it does not matter how many do it,
+ * how often, or where one of them dies. Mostly a peer itself alone writes its name into
+ * such a word. Who helps admit writes that of another, but its CAS expects the claim of
+ * that very life of the entry, which settling ends: a late helper writes nothing. Who
+ * hands something to a peer looks at its state afterwards, and reap_bar() makes sure
+ * that this look or the walk is late enough. So one walk after the evidence of death
+ * sees everything. The slot is given free last: a reaper that dies before leaves it to
+ * the next.
  */
 #include "reap.h"
 
 #include <errno.h>
+#include <time.h>
 
 #include <evering/reap.h>
 
 #include "backend.h"
 #include "dir.h"
 #include "internal.h"
+#include "park.h"
+
+#define UNBARRED_NS 1000000
 
 void evr_reap_auto(struct evr_peer *peer, bool on)
 {
@@ -31,11 +37,29 @@ bool evr_reap_is_auto(struct evr_peer *peer)
 	return !evr_a32_load_relaxed(&peer->reap_manual);
 }
 
+/*
+ * Every store of a dead peer's name that was made by who had not seen it dead is
+ * visible to the walk that follows; see struct evr_kind. It takes the place of a grace
+ * period, and nobody waits for anybody.
+ */
+static void reap_bar(void)
+{
+	const struct timespec settled = { .tv_nsec = UNBARRED_NS };
+
+	if (evr_fence_all()) /* REAP */
+		return;
+	/* Forbidden to us. No processor holds a store back for as long as this. */
+	evr_fence();
+	nanosleep(&settled, NULL);
+}
+
 /* A directory for which there is no room holds nothing of anybody. */
 static int reap_settle(struct evr_peer *peer, struct evr_reap_report *found)
 {
-	int err = evr_dir_settle(peer, found);
+	int err;
 
+	reap_bar();
+	err = evr_dir_settle(peer, found);
 	return err == -ENOSPC ? 0 : err;
 }
 
@@ -70,21 +94,38 @@ int evr_reap(struct evr_peer *peer, struct evr_peer_id dead, struct evr_reap_rep
 	return err;
 }
 
+/* Who is dead now and unsettled. @dead has room for EVR_PEERS_MAX. */
+static uint32_t dead_find(struct evr_peer *peer, struct evr_peer_id *dead)
+{
+	uint32_t slot, nr = 0;
+
+	for (slot = 0; slot < peer->segment->layout.peers_max; slot++) {
+		dead[nr].slot = slot;
+		if (peer->ops->state(peer, slot, &dead[nr].incarnation) == EVR_PEER_DEAD)
+			nr++;
+	}
+	return nr;
+}
+
+void evr_reap_event(struct evr_peer *peer)
+{
+	struct evr_peer_id dead[EVR_PEERS_MAX];
+
+	if (peer->rights & EVR_RIGHT_WRITE && dead_find(peer, dead))
+		evr_reap_dead(peer, NULL);
+}
+
 int evr_reap_dead(struct evr_peer *peer, struct evr_reap_report *report)
 {
-	uint32_t slot, nr = 0, slots = peer->segment->layout.peers_max;
 	struct evr_peer_id dead[EVR_PEERS_MAX];
 	struct evr_reap_report found = { 0 };
+	uint32_t nr;
 	int err;
 
 	if (!(evr_peer_rights(peer) & EVR_RIGHT_WRITE))
 		return evr_fail(-EROFS, "reap: an observer cannot settle anything");
 	/* The evidence first: what is settled afterwards is all that they had. */
-	for (slot = 0; slot < slots; slot++) {
-		dead[nr].slot = slot;
-		if (peer->ops->state(peer, slot, &dead[nr].incarnation) == EVR_PEER_DEAD)
-			nr++;
-	}
+	nr = dead_find(peer, dead);
 	/* Also when nobody is: those who died when no other was left went unreaped. */
 	err = reap_settle(peer, &found);
 	if (err)

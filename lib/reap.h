@@ -9,4 +9,7 @@ struct evr_peer;
 
 bool evr_reap_is_auto(struct evr_peer *peer);
 
+/* Some peer's state has changed: evr_reap_dead(), if any is dead. */
+void evr_reap_event(struct evr_peer *peer);
+
 #endif

@@ -31,6 +31,15 @@ extern "C" {
 /* Kinds below EVR_KIND_USER are the library's. */
 #define EVR_KIND_SPSC 1U
 #define EVR_KIND_BYTES 2U
+#define EVR_KIND_SLOTS 3U
+#define EVR_KIND_INBOX 4U
+#define EVR_KIND_MPMC 5U
+#define EVR_KIND_LOG 6U
+#define EVR_KIND_BCAST 7U
+#define EVR_KIND_HEAP 8U
+#define EVR_KIND_POOL 9U
+#define EVR_KIND_CHANNEL 10U
+#define EVR_KIND_CALL 11U
 #define EVR_KIND_USER 0x1000U
 
 /* A copy of what the directory says, checked to lie in the segment. */

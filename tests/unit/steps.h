@@ -10,7 +10,9 @@
 
 #include "dir.c"
 #include "dir_create.c"
+#include "dir_members.c"
 #include "dir_table.c"
+#include "kinds.c"
 #include "lane.c"
 #include "park.c"
 #include "reap.c"

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT */
+/* Kinds of objects: one row for each noun that lives in the directory. */
+#include "kinds.h"
+
+static const struct evr_kind kinds[] = {
+	{ EVR_KIND_SPSC, "spsc", NULL },
+	{ EVR_KIND_BYTES, "bytes", NULL },
+};
+
+const struct evr_kind *evr_kind_find(uint32_t kind)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+		if (kinds[i].kind == kind)
+			return &kinds[i];
+	return NULL;
+}
