@@ -45,11 +45,11 @@ verdict()	# name, file of complaints
 
 # Run Meson's tests and pass on their TAP. Programs that print none count by
 # their exit status, which is Meson's judgement.
-meson_test()	# name, build directory
+meson_test()	# name, build directory, options of meson test...
 {
-	local rc=0 suites=(--no-suite long)
+	local rc=0 suites=("${@:3}")
 
-	[ "$EVR_LONG" = 0 ] || suites=()
+	[ "$EVR_LONG" != 0 ] || suites+=(--no-suite long)
 	echo "# $1 ..."
 	rm -f "$2/meson-logs/testlog.txt"
 	CMOCKA_MESSAGE_OUTPUT=TAP meson test -C "$2" --no-rebuild --num-processes 2 --timeout-multiplier 3 \
