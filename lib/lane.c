@@ -23,6 +23,7 @@
 /* Who takes a role that others take and leave so often has met nonsense. */
 #define TAKES_MAX 1000
 
+static const struct evr_lane_side unused_sides[2];
 static const char *const role_names[] = { "producer", "consumer" };
 
 static void count(struct evr_a64 *counter)
@@ -80,7 +81,7 @@ int evr_lane_create(struct evr_peer *peer, const char *name, uint32_t kind,
 				(unsigned long long)object.sz, (unsigned long long)object.off);
 	}
 	/* Nobody finds it yet, and the memory may have served another object. */
-	memset(o->sides, 0, sizeof(o->sides));
+	evr_copy_in(o->sides, unused_sides, sizeof(unused_sides));
 	g.layout = EVR_LANE_LAYOUT;
 	evr_copy_in(&o->geometry, &g, sizeof(g));
 	return evr_dir_publish(peer, &object);
