@@ -198,15 +198,21 @@ static int waiter_park(struct evr_waiter *w, uint64_t deadline_ns)
 	return 0;
 }
 
-/* Arm and bar. Return: until when we may sleep. */
-static uint64_t waiter_arm(struct evr_waiter *w, const struct wait *wait)
+/*
+ * Arm and bar. *@is_owed: wakers may have omitted their barrier, and ours on all
+ * processors has not stood in for it yet. Return: until when we may sleep.
+ */
+static uint64_t waiter_arm(struct evr_waiter *w, const struct wait *wait, bool *is_owed)
 {
-	if (!needs_arm(wait, w->bell)) {
+	*is_owed |= needs_arm(wait, w->bell);
+	if (!*is_owed) {
 		evr_fence(); /* PARK */
 		return wait->deadline_ns;
 	}
-	if (evr_fence_all()) /* PARK */
+	if (evr_fence_all()) { /* PARK */
+		*is_owed = false;
 		return wait->deadline_ns;
+	}
 	/* Forbidden to us by now. No processor holds a store back for as long as this. */
 	evr_fence();
 	return evr_now_ns() + UNBARRED_SLEEP_NS;
@@ -215,6 +221,7 @@ static uint64_t waiter_arm(struct evr_waiter *w, const struct wait *wait)
 static int waiter_sleep(struct evr_waiter *w, const struct wait *wait)
 {
 	uint64_t own = 1ULL << w->bell;
+	bool is_owed = false;
 	uint64_t until_ns;
 	int err;
 
@@ -222,7 +229,7 @@ static int waiter_sleep(struct evr_waiter *w, const struct wait *wait)
 	evr_a64_fetch_or(&w->peer->asleep, own);
 	for (;;) {
 		err = 0;
-		until_ns = waiter_arm(w, wait);
+		until_ns = waiter_arm(w, wait, &is_owed);
 		if (wait->ready(wait->arg))
 			break;
 		if (until_ns > wait->deadline_ns)
@@ -232,8 +239,10 @@ static int waiter_sleep(struct evr_waiter *w, const struct wait *wait)
 			err = 0;
 			break;
 		}
-		if (err == -ETIMEDOUT && until_ns < wait->deadline_ns)
+		if (err == -ETIMEDOUT && until_ns < wait->deadline_ns) {
+			is_owed = false;
 			continue;
+		}
 		if (err)
 			break;
 		w->counts.idle++;
