@@ -338,10 +338,11 @@ void model_until(bool (*is_so)(void *arg), void *arg)
 	p->state = PROC_READY;
 }
 
-void sleep_turn(uint64_t mask, uint64_t deadline_ns)
+void sleep_turn(uint32_t as, uint64_t mask, uint64_t deadline_ns)
 {
 	struct proc *p = &procs[world.current];
 
+	p->sleeps_as = as;
 	p->mask = mask;
 	p->deadline_ns = deadline_ns;
 	p->timed_out = false;

@@ -46,7 +46,8 @@ struct model_proc {
 enum {
 	MODEL_ISOLATED = 1, /* an isolated segment; regions of peer_sz */
 	MODEL_THREADS = 2, /* words of the struct evr_peer are accesses too */
-	MODEL_NO_MEMBARRIER = 4, /* a kernel without it */
+	MODEL_NO_MEMBARRIER = 4, /* a kernel without it: evr_fence_all() fails */
+	MODEL_UNREGISTERED = 32, /* evr_park_register() fails */
 	MODEL_MAY_SLEEP = 8, /* a process asleep at the end is no failure */
 	MODEL_PEERS_CHANGE = 16, /* some come or go without a crash */
 };

@@ -52,7 +52,7 @@ void kernel_notice(uint32_t proc)
 
 bool kernel_is_rung(uint32_t proc)
 {
-	const struct slot *slot = slot_of(proc);
+	const struct slot *slot = slot_of(procs[proc].sleeps_as);
 
 	/* Who is no peer any more is woken to learn it. */
 	return !slot || slot->pending & procs[proc].mask;
@@ -141,7 +141,7 @@ static int model_wait(struct evr_peer *peer, uint64_t mask, uint64_t deadline_ns
 	if (slot && !(slot->pending & mask)) {
 		if (!deadline_ns || engine.quiet)
 			return -ETIMEDOUT;
-		sleep_turn(mask, deadline_ns);
+		sleep_turn(self, mask, deadline_ns);
 		slot = slot_of(self);
 	}
 	if (!slot)

@@ -417,7 +417,7 @@ bool evr_fence_all(void)
 
 bool evr_park_register(void)
 {
-	if (engine.scenario->flags & MODEL_NO_MEMBARRIER)
+	if (engine.scenario->flags & MODEL_UNREGISTERED)
 		return false;
 	if (engine.quiet)
 		engine.registered = true;

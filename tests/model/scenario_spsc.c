@@ -404,6 +404,114 @@ SCENARIO(wait_awake) = {
 	.longer = { { MODEL_SC, 3, 1, 0 }, { MODEL_TSO, 3, 0, 3 }, { MODEL_WEAK, 3, 0, 2 } },
 };
 
+/* Two that want one role: never do both have it. */
+static void claim_and_push(struct evr_peer *peer, void *state)
+{
+	struct state *s = state;
+	struct evr_spsc *in = model_self() ? &s->heir_in : &s->in;
+	int err = evr_spsc_open(in, peer, "n", EVR_PRODUCER, 0);
+
+	if (err) {
+		MODEL_CHECK(err == -EBUSY);
+		return;
+	}
+	MODEL_CHECK(!s->in_over);
+	s->in_over = true;
+	push_some(s, in, 1);
+	s->in_over = false;
+	evr_spsc_close(in);
+}
+
+static void setup_claimers(void *state)
+{
+	struct state *s = state;
+
+	make(s, 4, 4, 1);
+	evr_spsc_close(&s->in);
+	evr_spsc_close(&s->out);
+}
+
+static void claims_arrived(void *state)
+{
+	struct state *s = state;
+	uint64_t elems[ITEMS_MAX];
+	uint32_t nr;
+
+	MODEL_CHECK(!evr_spsc_open(&s->heir_out, model_auditor(), "n", EVR_CONSUMER, 0));
+	nr = evr_spsc_pop(&s->heir_out, elems, ITEMS_MAX);
+	take(s, elems, 0, nr);
+	MODEL_CHECK(nr == 1 || nr == 2);
+}
+
+SCENARIO(two_claimers) = {
+	.name = "spsc-two-claimers",
+	.state_sz = sizeof(struct state),
+	.procs = { { "first", claim_and_push }, { "second", claim_and_push } },
+	.setup = setup_claimers,
+	.end = claims_arrived,
+	.check = { { MODEL_SC, 3, 0, 0 }, { MODEL_WEAK, 2, 0, 2 } },
+	.longer = { { MODEL_SC, 4, 0, 0 }, { MODEL_WEAK, 3, 0, 3 } },
+};
+
+/* A consumer leaves and another sleeps in the role: the bell goes to who sleeps. */
+static void pop_one_and_leave(struct evr_peer *peer, void *state)
+{
+	struct state *s = state;
+	uint64_t elem;
+
+	MODEL_CHECK(evr_spsc_pop_wait(&s->out, &s->waiters[1], &elem, 1, EVR_NO_DEADLINE) == 1);
+	MODEL_CHECK(elem == 1);
+	evr_spsc_close(&s->out);
+	s->out_over = true;
+}
+
+static bool consumer_has_left(void *state)
+{
+	return ((struct state *)state)->out_over;
+}
+
+static void pop_rest(struct evr_peer *peer, void *state)
+{
+	struct state *s = state;
+	uint64_t elem;
+
+	model_until(consumer_has_left, s);
+	MODEL_CHECK(!evr_spsc_open(&s->heir_out, peer, "n", EVR_CONSUMER, 0));
+	while (s->heir_out.lane.pos < s->items) {
+		MODEL_CHECK(evr_spsc_pop_wait(&s->heir_out, &s->waiters[2], &elem, 1,
+					      EVR_NO_DEADLINE) == 1);
+		MODEL_CHECK(elem == s->heir_out.lane.pos);
+	}
+}
+
+static void push_two(struct evr_peer *peer, void *state)
+{
+	struct state *s = state;
+
+	while (s->in.lane.pos < s->items)
+		push_some(s, &s->in, 1);
+}
+
+static void setup_wait_takeover(void *state)
+{
+	struct state *s = state;
+
+	make(s, 2, 2, 1);
+	make_waiters(s);
+	MODEL_CHECK(!evr_waiter_init(&s->waiters[2], model_peer(2), EVR_WAIT_SLEEP));
+}
+
+SCENARIO(wait_takeover) = {
+	.name = "spsc-wait-takeover",
+	.state_sz = sizeof(struct state),
+	.procs = { { "producer", push_two },
+		   { "consumer", pop_one_and_leave },
+		   { "heir", pop_rest } },
+	.setup = setup_wait_takeover,
+	.check = { { MODEL_SC, 2, 0, 0 }, { MODEL_WEAK, 1, 0, 1 } },
+	.longer = { { MODEL_SC, 3, 0, 0 }, { MODEL_WEAK, 2, 0, 2 } },
+};
+
 /* A hostile other side: whatever its words say, this end stays in the ring and comes to an end. */
 static void scribble(struct evr_peer *peer, void *state)
 {
@@ -423,7 +531,7 @@ static void push_or_stop(struct evr_peer *peer, void *state)
 	for (i = 0; i < 4; i++) {
 		fill(s, elems, s->in.lane.pos, 2);
 		nr = evr_spsc_push(&s->in, elems, 2);
-		MODEL_CHECK(nr <= 2);
+		MODEL_CHECK(nr <= 2 && evr_lane_avail(&s->in.lane) <= s->capacity);
 		if (!nr && evr_spsc_state(&s->in) != EVR_RING_OK)
 			break;
 	}
@@ -435,7 +543,6 @@ static void setup_hostile(void *state)
 	struct state *s = state;
 
 	make(s, 2, 8, 1);
-	model_guard(&s->in.lane.owner[-1], 0);
 }
 
 SCENARIO(hostile_consumer) = {
@@ -464,7 +571,7 @@ static void pop_or_stop(struct evr_peer *peer, void *state)
 
 	for (i = 0; i < 4; i++) {
 		nr = evr_spsc_pop(&s->out, elems, 2);
-		MODEL_CHECK(nr <= 2);
+		MODEL_CHECK(nr <= 2 && evr_lane_avail(&s->out.lane) <= s->capacity);
 		if (!nr && evr_spsc_state(&s->out) != EVR_RING_OK)
 			break;
 	}

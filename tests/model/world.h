@@ -48,6 +48,7 @@ struct proc {
 	bool timed_out;
 	bool has_yielded; /* since the others had a turn */
 	uint32_t steps;
+	uint32_t sleeps_as; /* whose bells it waits for: a thread has its peer's */
 	uint64_t mask, deadline_ns; /* what it sleeps for */
 	bool (*until)(void *arg); /* what it waits for, outside the library */
 	void *until_arg;
@@ -142,7 +143,7 @@ void step_slot(uint32_t slot, bool is_write);
 bool touch(uint32_t place, bool is_write, uint32_t who);
 /* The running process lets others go on, or sleeps. */
 void yield_turn(void);
-void sleep_turn(uint64_t mask, uint64_t deadline_ns);
+void sleep_turn(uint32_t as, uint64_t mask, uint64_t deadline_ns);
 bool model_prepare(const struct scenario *scenario, const struct model_bounds *bounds);
 /* All within the bounds, or so many. False: failed. */
 bool model_explore(uint64_t executions_max);
