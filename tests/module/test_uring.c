@@ -4,7 +4,8 @@
  * ways: RING inline, WAIT parked until a bell, a cancel, the peer's end or the end of
  * the ring; and the refusal of WAIT where the kernel could not cancel it (before 6.7).
  *
- * Seen to fail: controls/cookie-ignored.
+ * Seen to fail: controls/cookie-ignored, controls/cancel-misses-picked (the cancel found
+ * none, and the wait was parked for ever), controls/waits-unbounded.
  */
 
 #include <poll.h>
@@ -261,6 +262,94 @@ static void uring_cancel_ends_the_waits_with_its_cookie(void **state)
 	each_kind(*state, cancel);
 }
 
+/*
+ * A ring of DEFER_TASKRUN does not run its task work until it is asked. So the wait has
+ * been picked by a ring and is on its way when its bell is read away: it will find none,
+ * and would park again. A cancel, by another ring, must meet it there.
+ */
+static void uring_cancel_meets_a_wait_on_its_way(void **state)
+{
+	struct scene *s = *state;
+	struct evering_bell_wait wait;
+	struct io_uring own, other;
+	int fd = s->peer[RUNG].fd;
+
+	need_wait();
+	if (!uring_start(&own, &uring_kinds[1]))
+		skip();
+	EV_CHECK(uring_start(&other, &uring_kinds[0]));
+	uring_put_wait(&own, fd, &wait, 1, 5);
+	EV_EQ(uring_is_done(&own), false);
+	EV_EQ(scene_ring(s, 1), 0);
+	EV_EQ(take_bells(fd).bits, 1);
+	uring_put_cancel(&other, fd, 5, 100);
+	EV_EQ(uring_result(&other, 100), 1);
+	EV_EQ(uring_result(&own, 5), -ECANCELED);
+	EV_CHECK(is_poisoned(&wait.bells, sizeof(wait.bells)));
+	/* It is gone for good. */
+	uring_put_cancel(&other, fd, 5, 101);
+	EV_EQ(uring_result(&other, 101), 0);
+	EV_EQ(scene_ring(s, 1), 0);
+	EV_EQ(uring_is_done(&own), false);
+	EV_EQ(take_bells(fd).bits, 1);
+	io_uring_queue_exit(&other);
+	io_uring_queue_exit(&own);
+}
+
+#define WAITS_MAX 1024 /* as docs/abi.md says */
+
+/* Parks this many more; the result of the last one if it completes, or 1 while it is parked. */
+static int park_waits(struct io_uring *ring, int fd, struct evering_bell_wait *wait,
+		      unsigned int nr)
+{
+	struct io_uring_cqe *cqe;
+	int res = 1;
+	unsigned int i;
+
+	for (i = 0; i < nr; i++) {
+		if (!io_uring_sq_space_left(ring))
+			EV_CHECK(io_uring_submit(ring) > 0);
+		uring_put_wait(ring, fd, &wait[i], EVERING_BELLS_USER, 5);
+	}
+	if (!uring_is_done(ring))
+		return 1;
+	EV_EQ(io_uring_peek_cqe(ring, &cqe), 0);
+	res = cqe->res;
+	io_uring_cqe_seen(ring, cqe);
+	return res;
+}
+
+static void uring_waits_of_a_peer_are_bounded(void **state)
+{
+	static struct evering_bell_wait wait[WAITS_MAX];
+	struct io_uring_params params = { .flags = IORING_SETUP_CQSIZE, .cq_entries = 4096 };
+	struct scene *s = *state;
+	struct evering_bell_wait late, others;
+	struct io_uring ring;
+	int fd = s->peer[RUNG].fd;
+	unsigned int i;
+
+	need_wait();
+	EV_EQ(io_uring_queue_init_params(64, &ring, &params), 0);
+	EV_EQ(park_waits(&ring, fd, wait, WAITS_MAX - 1), 1);
+	EV_EQ(park_waits(&ring, fd, &wait[WAITS_MAX - 1], 1), 1);
+	EV_EQ(park_waits(&ring, fd, &late, 1), -EBUSY);
+	EV_CHECK(is_poisoned(&late.bells, sizeof(late.bells)));
+	/* The bound is each peer's own, and one that ends makes room. */
+	EV_EQ(park_waits(&ring, s->peer[THIRD].fd, &others, 1), 1);
+	EV_EQ(scene_ring(s, 1), 0);
+	EV_EQ(uring_result(&ring, 5), 0);
+	EV_EQ(park_waits(&ring, fd, &late, 1), 1);
+	EV_EQ(park_waits(&ring, fd, &wait[0], 1), -EBUSY);
+	uring_put_cancel(&ring, fd, 5, 100);
+	EV_EQ(uring_result(&ring, 100), WAITS_MAX);
+	for (i = 0; i < WAITS_MAX; i++)
+		EV_EQ(uring_result(&ring, 5), -ECANCELED);
+	uring_put_cancel(&ring, s->peer[THIRD].fd, 5, 101);
+	EV_EQ(uring_result(&ring, 101), 1);
+	io_uring_queue_exit(&ring);
+}
+
 static void wait_detached(struct scene *s, struct io_uring *ring, const struct uring_kind *kind)
 {
 	struct ev_peer gone = ev_attach(s->seg);
@@ -471,6 +560,10 @@ int main(int argc, char **argv)
 						scene_stop),
 		cmocka_unit_test_setup_teardown(uring_cancel_ends_the_waits_with_its_cookie,
 						scene_start, scene_stop),
+		cmocka_unit_test_setup_teardown(uring_cancel_meets_a_wait_on_its_way, scene_start,
+						scene_stop),
+		cmocka_unit_test_setup_teardown(uring_waits_of_a_peer_are_bounded, scene_start,
+						scene_stop),
 		cmocka_unit_test_setup_teardown(uring_wait_parked_ends_by_detach, scene_start,
 						scene_stop),
 		cmocka_unit_test(uring_exit_with_parked_waits_closes_the_peer),
