@@ -73,6 +73,11 @@ static void segment_invitation_is_checked(struct kunit *test)
 	/* A limit that an invitation of one's own would go round. */
 	arg = (struct evering_peer_invite){ .rights = w | EVERING_RIGHT_INVITE, .attaches_max = 1 };
 	KUNIT_EXPECT_EQ(test, check_invite(&arg, EVERING_RIGHTS_ALL), -EINVAL);
+	/* Or a name of one's own. */
+	arg.rights = w | EVERING_RIGHT_ADMIN;
+	KUNIT_EXPECT_EQ(test, check_invite(&arg, EVERING_RIGHTS_ALL), -EINVAL);
+	arg.attaches_max = 0;
+	KUNIT_EXPECT_EQ(test, check_invite(&arg, EVERING_RIGHTS_ALL), 0);
 }
 
 static struct kunit_case segment_cases[] = {

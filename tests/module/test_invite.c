@@ -4,7 +4,7 @@
  * reserved slot waits for its guest.
  *
  * Seen to fail: with attaches not counted, rights not checked against the fd's or
- * at attach, and reserved slots not returned.
+ * at attach, and reserved slots not returned; controls/limit-passed-on.
  */
 
 #include "device.h"
@@ -176,6 +176,30 @@ static void invite_limit_with_invite_refused(void **state)
 	close(invite(seg, rights));
 }
 
+/* Or by giving the segment a name, and opening that. */
+static void invite_limit_with_admin_refused(void **state)
+{
+	const uint32_t rights = EVERING_RIGHT_OBSERVE | EVERING_RIGHT_ADMIN;
+	int guest = invite(seg, rights), opened, i;
+	struct ev_peer peer;
+
+	(void)state;
+	EV_EQ(ev_try_invite(seg, rights, 0, 1), -EINVAL);
+	EV_EQ(ev_try_invite(seg, rights, 0, 1000), -EINVAL);
+	EV_EQ(ev_try_invite(seg, rights, EVERING_INVITE_F_RESERVE, 1), -EINVAL);
+	/* That way there is: the name gives an fd that counts nothing. */
+	EV_EQ(ev_publish(guest, "invite-limit", 0600, 0), 0);
+	opened = ev_open_name("invite-limit", EVERING_RIGHT_OBSERVE);
+	EV_CHECK(opened >= 0);
+	for (i = 0; i < 3; i++) {
+		EV_EQ(ev_try_attach(opened, EVERING_ATTACH_F_OBSERVER, EVERING_SLOT_ANY, &peer), 0);
+		close(peer.fd);
+	}
+	EV_EQ(ev_unpublish(guest), 0);
+	close(opened);
+	close(guest);
+}
+
 static int reserve(uint32_t attaches_max, uint32_t *slot)
 {
 	struct evering_peer_invite arg;
@@ -269,6 +293,7 @@ int main(void)
 		CASE(invite_attaches_counted),
 		CASE(invite_failed_attach_not_counted),
 		CASE(invite_limit_with_invite_refused),
+		CASE(invite_limit_with_admin_refused),
 		CASE(invite_reserved_slot_waits),
 		CASE(invite_undeliverable_reservation_returned),
 		CASE(invite_unused_reservation_returned),
