@@ -4,7 +4,7 @@
  * collapsing, compaction, remapping. Each has its answer, the data stays what it was
  * in this process and in another peer's, and the kernel has nothing to say.
  *
- * Seen to fail: controls/mapping-grows, controls/mixedmap.
+ * Seen to fail: controls/mapping-grows, controls/mixedmap, controls/policy-outlives.
  */
 
 #include <linux/mempolicy.h>
@@ -209,6 +209,21 @@ static void hostile_mbind_and_move_pages_move_nothing(void **state)
 	expect_intact(l);
 }
 
+/*
+ * What get_mempolicy(2) finds here is the process' own, the default: a policy that was
+ * the module's could be held by its caller until after rmmod.
+ */
+static void hostile_get_mempolicy_finds_none_of_the_module(void **state)
+{
+	struct land *l = *state;
+	int mode = -1;
+
+	if (syscall(SYS_get_mempolicy, &mode, NULL, 0, l->mine, MPOL_F_ADDR) && errno == ENOSYS)
+		skip();
+	EV_EQ(mode, MPOL_DEFAULT);
+	expect_intact(l);
+}
+
 static void hostile_compaction_and_splitting_change_nothing(void **state)
 {
 	struct land *l = *state;
@@ -317,6 +332,8 @@ int main(void)
 						stop),
 		cmocka_unit_test_setup_teardown(hostile_mbind_and_move_pages_move_nothing, start,
 						stop),
+		cmocka_unit_test_setup_teardown(hostile_get_mempolicy_finds_none_of_the_module,
+						start, stop),
 		cmocka_unit_test_setup_teardown(hostile_compaction_and_splitting_change_nothing,
 						start, stop),
 		cmocka_unit_test_setup_teardown(hostile_mremap_moves_but_never_grows, start, stop),
