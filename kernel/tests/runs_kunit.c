@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Contiguous runs in arrays of frame numbers.
+ *
+ * Seen to fail: tests/module/controls/kunit-runs-*: the last of the longest; rotate() without
+ * its last reverse().
  */
 #include <kunit/test.h>
 

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Where things lie in a new segment.
+ *
+ * Seen to fail: tests/module/controls/kunit-segment-*: sums and products that wrap; sizes not
+ * rounded up to blocks; a limit of attaches given together with ADMIN.
  */
 #include <kunit/test.h>
 
@@ -49,6 +52,10 @@ static void segment_of_bad_sizes_is_refused(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, evering_geometry_init(&g, 0, top, 1), -EFBIG);
 	KUNIT_EXPECT_EQ(test, evering_geometry_init(&g, 0, top, 256), -EFBIG);
 	KUNIT_EXPECT_EQ(test, evering_geometry_init(&g, top, top, 1), -EFBIG);
+	/* Sums and products that wrap to something small. */
+	KUNIT_EXPECT_EQ(test, evering_geometry_init(&g, top, 2 * PAGE_SIZE, 1), -EFBIG);
+	KUNIT_EXPECT_EQ(test, evering_geometry_init(&g, PAGE_SIZE, 1ULL << 63, 2), -EFBIG);
+	KUNIT_EXPECT_EQ(test, evering_geometry_init(&g, PAGE_SIZE, 1ULL << 56, 256), -EFBIG);
 	KUNIT_EXPECT_EQ(test, evering_geometry_init(&g, top / 2 & PAGE_MASK, top / 2 & PAGE_MASK,
 						    2), -EFBIG);
 }

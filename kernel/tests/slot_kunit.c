@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Slots: who may take which, incarnations, what the status page says, wear.
+ *
+ * Seen to fail: tests/module/controls/kunit-slot-*: slots that never wear out; a reap of any
+ * incarnation; a takeover while a writer lives.
  */
 #include <kunit/test.h>
 
