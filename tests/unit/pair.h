@@ -97,6 +97,12 @@ static inline int pair_close(void **state)
 	return 0;
 }
 
+/* A child ends after so long without a sign of life: to be called now and then by one that takes long. */
+static inline void pair_alive(void)
+{
+	alarm(120);
+}
+
 /* Run fn as another peer in another process. */
 static inline pid_t pair_fork(struct pair *pair, void (*fn)(struct evr_peer *peer, void *arg),
 			      void *arg)
@@ -109,7 +115,7 @@ static inline pid_t pair_fork(struct pair *pair, void (*fn)(struct evr_peer *pee
 	assert_true(pid >= 0);
 	if (pid)
 		return pid;
-	alarm(getenv("EVERING_TEST_LONG") ? 900 : 120);
+	pair_alive();
 	CHECK(!evr_peer_attach(&peer, pair->segment, NULL));
 	fn(peer, arg);
 	evr_peer_detach(peer);
