@@ -106,6 +106,7 @@ void evr_bytes_flush(struct evr_bytes *bytes)
 {
 	struct evr_lane *l = &bytes->lane;
 
+	/* A lane of two halves may begin anywhere when they meet. */
 	if (bytes->published == l->pos || !l->mine)
 		return;
 	bytes->published = l->pos;
@@ -174,10 +175,18 @@ static bool frame_open(struct evr_bytes *b)
 {
 	struct evr_lane *l = &b->lane;
 	struct evr_frame *frame = frame_at(b, l->pos);
-	uint64_t u_len_kind = evr_a64_load_relaxed(&frame->len_kind);
-	uint64_t u_stamp = evr_a64_load_relaxed(&frame->stamp);
-	uint64_t u_len = u_len_kind & LEN_MAX;
+	uint64_t u_len_kind, u_stamp, u_len;
 
+	/* Of two halves the producer's says where we begin. */
+	if (l->pos % FRAME_ALIGN) {
+		evr_lane_corrupt(l, "the first position", l->pos);
+		return false;
+	}
+	u_len_kind = evr_a64_load_relaxed(&frame->len_kind);
+	u_stamp = evr_a64_load_relaxed(&frame->stamp);
+	u_len = u_len_kind & LEN_MAX;
+	if (l->far && !evr_lane_vouch(l))
+		return false;
 	if (u_stamp != l->pos) {
 		evr_lane_corrupt(l, "a frame's stamp", u_stamp);
 		return false;
@@ -203,21 +212,26 @@ const void *evr_bytes_peek(struct evr_bytes *bytes, uint64_t *sz)
 	return frame_at(bytes, bytes->lane.pos) + 1;
 }
 
-void evr_bytes_release_more(struct evr_bytes *bytes)
+bool evr_bytes_release_more(struct evr_bytes *bytes)
 {
 	if (!bytes->granted || bytes->lane.role != EVR_CONSUMER)
-		return;
+		return false;
 	bytes->granted = false;
+	if (bytes->lane.far && !evr_lane_vouch(&bytes->lane))
+		return false;
 	if (frame_span(bytes->grant_sz) > evr_lane_avail(&bytes->lane))
-		return; /* the other side was found corrupt since the peek */
+		return false; /* the other side was found corrupt since the peek */
 	bytes->frames++;
 	bytes->lane.pos += frame_span(bytes->grant_sz);
+	return true;
 }
 
-void evr_bytes_release(struct evr_bytes *bytes)
+bool evr_bytes_release(struct evr_bytes *bytes)
 {
-	evr_bytes_release_more(bytes);
+	bool released = evr_bytes_release_more(bytes);
+
 	evr_bytes_flush(bytes);
+	return released;
 }
 
 int evr_bytes_reserve_wait(struct evr_bytes *bytes, struct evr_waiter *waiter, uint64_t sz,
@@ -319,6 +333,7 @@ int64_t evr_bytes_read(struct evr_bytes *bytes, void *data, uint64_t max)
 				(unsigned long long)max);
 	if (sz)
 		evr_copy_out(data, from, sz);
-	evr_bytes_release(bytes);
+	if (!evr_bytes_release(bytes))
+		return bytes->lane.corrupt ? -EBADMSG : -EOWNERDEAD;
 	return (int64_t)sz;
 }

@@ -103,6 +103,32 @@ int evr_dir_find(struct evr_peer *peer, const char *name, struct evr_object *out
 	return ret ? ret : evr_fail(-ENOENT, "no object '%s' in this segment", name);
 }
 
+bool evr_dir_find_in(struct evr_peer *peer, struct evr_peer_id id, const char *name,
+		     struct evr_object *out)
+{
+	struct search search = { .name = name, .out = out };
+	struct dir d;
+
+	return !evr_dir_open(&d, peer, id.slot) &&
+	       evr_a64_load_acquire(&d.header->incarnation) == id.incarnation && /* DIR-INHERIT */
+	       dir_search(&d, &search);
+}
+
+const struct evr_a64 *evr_dir_ctl(struct evr_peer *peer, const struct evr_object *obj)
+{
+	struct dir_entry *e = NULL;
+	struct dir d;
+
+	return evr_dir_entry(&d, peer, obj, &e) ? NULL : &e->ctl;
+}
+
+bool evr_dir_ctl_is_of(const struct evr_a64 *ctl, uint32_t gen)
+{
+	uint64_t u_ctl = evr_a64_load_acquire(ctl);
+
+	return ctl_gen(u_ctl) == gen && ctl_state(u_ctl) == PUBLISHED;
+}
+
 bool evr_dir_is_current(struct evr_peer *peer, const struct evr_object *obj)
 {
 	struct dir_entry *e = NULL;

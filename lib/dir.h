@@ -3,6 +3,8 @@
 #ifndef EVERING_LIB_DIR_H
 #define EVERING_LIB_DIR_H
 
+#include <stdbool.h>
+
 #include <evering/atomic.h>
 #include <evering/dir.h>
 #include <evering/reap.h>
@@ -21,6 +23,31 @@ void evr_dir_leave(struct evr_peer *peer, const struct evr_object *obj);
 
 /* At attach: what the slot's last peer has joined this one has not. */
 void evr_dir_members_reset(struct evr_peer *peer);
+
+bool evr_dir_is_isolated(struct evr_peer *peer);
+
+/* As evr_dir_create(), but a name counts as taken only in the directory that this peer creates in. */
+int evr_dir_create_own(struct evr_peer *peer, const char *name, uint32_t kind, uint64_t sz,
+		       struct evr_object *out);
+
+/*
+ * In an isolated segment: look in the directory of this peer alone, also when it has died
+ * and its slot has not gone on to another. No detail text.
+ */
+bool evr_dir_find_in(struct evr_peer *peer, struct evr_peer_id id, const char *name,
+		     struct evr_object *out);
+
+/* The control word of an object's entry, and whether it still speaks of that object. */
+const struct evr_a64 *evr_dir_ctl(struct evr_peer *peer, const struct evr_object *obj);
+bool evr_dir_ctl_is_of(const struct evr_a64 *ctl, uint32_t gen);
+
+/*
+ * In an isolated segment: tell all others that there is something new to find in this
+ * peer's halves of lanes. And the sum of what the peer in @slot has told, or all have
+ * for EVR_SLOT_ANY, and of who has come or gone: while it stays there is nothing new.
+ */
+void evr_dir_turn(struct evr_peer *peer);
+uint64_t evr_dir_turns(struct evr_peer *peer, uint32_t slot);
 
 /*
  * Settle what dead peers have left in the directories that this peer may write.

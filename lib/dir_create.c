@@ -177,8 +177,8 @@ static int creation_no_space(const struct creation *c)
 			(unsigned long long)c->largest_kept, c->dir.nr);
 }
 
-int evr_dir_create(struct evr_peer *peer, const char *name, uint32_t kind, uint64_t sz,
-		   struct evr_object *out)
+int evr_dir_create_own(struct evr_peer *peer, const char *name, uint32_t kind, uint64_t sz,
+		       struct evr_object *out)
 {
 	struct creation c = { .name = name, .kind = kind };
 	uint64_t ctl;
@@ -197,12 +197,6 @@ int evr_dir_create(struct evr_peer *peer, const char *name, uint32_t kind, uint6
 	c.sz = EVR_ROUND_UP(sz, OBJECT_ALIGN);
 	if (sz > c.dir.region_sz)
 		return creation_no_space(&c);
-	if (evr_dir_is_isolated(peer) && !evr_dir_find(peer, name, out)) {
-		err = evr_fail(-EEXIST, "object '%s' is there already, of peer %u", name,
-			       out->slot);
-		memset(out, 0, sizeof(*out));
-		return err;
-	}
 	err = entry_claim(&c, false);
 	if (!err)
 		err = creation_admit(&c);
@@ -221,4 +215,16 @@ int evr_dir_create(struct evr_peer *peer, const char *name, uint32_t kind, uint6
 	    !evr_dir_read(&c.dir, c.idx, ctl, out) || out->sz < c.sz)
 		return evr_fail(-EBADMSG, "directory: entry %u of '%s' is corrupt", c.idx, name);
 	return 0;
+}
+
+int evr_dir_create(struct evr_peer *peer, const char *name, uint32_t kind, uint64_t sz,
+		   struct evr_object *out)
+{
+	int err;
+
+	if (!evr_dir_is_isolated(peer) || evr_dir_name_check(name) || evr_dir_find(peer, name, out))
+		return evr_dir_create_own(peer, name, kind, sz, out);
+	err = evr_fail(-EEXIST, "object '%s' is there already, of peer %u", name, out->slot);
+	memset(out, 0, sizeof(*out));
+	return err;
 }

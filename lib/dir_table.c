@@ -153,6 +153,26 @@ int evr_dir_each(struct evr_peer *peer, int (*fn)(struct dir *d, void *arg), voi
 	return err;
 }
 
+void evr_dir_turn(struct evr_peer *peer)
+{
+	struct dir d;
+
+	if (!evr_dir_open_own(&d, peer))
+		evr_a64_fetch_add(&d.header->turns, 1); /* LANE-MEET */
+}
+
+uint64_t evr_dir_turns(struct evr_peer *peer, uint32_t slot)
+{
+	uint32_t i, nr = peer->segment->layout.peers_max;
+	uint64_t sum = peer->ops->generation(peer);
+	struct dir d;
+
+	for (i = 0; i < nr; i++)
+		if ((slot == EVR_SLOT_ANY || slot == i) && !dir_map(&d, peer, i))
+			sum += evr_a64_load_acquire(&d.header->turns); /* LANE-MEET */
+	return sum;
+}
+
 bool evr_dir_extent_is_valid(const struct dir *d, uint64_t off, uint64_t sz)
 {
 	return sz && off >= d->objects_off && off <= d->region_sz && sz <= d->region_sz - off &&

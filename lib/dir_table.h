@@ -9,6 +9,8 @@
 #include <evering/atomic.h>
 #include <evering/dir.h>
 
+#include "dir.h"
+
 #define DIR_MAGIC 0x3130524944525645ULL /* "EVRDIR01"; the last two are the version */
 #define DIR_MAGIC_VERSION 0xffff000000000000ULL
 #define NAME_WORDS (EVR_OBJECT_NAME_SZ / 8)
@@ -26,6 +28,7 @@ struct dir_header {
 	struct evr_a64 region_sz;
 	struct evr_a64 incarnation; /* isolated: of the peer whose region and directory it is */
 	EVR_ALIGNAS(EVR_LINE_SZ) struct evr_a64 admit;
+	struct evr_a64 turns; /* isolated: see evr_dir_turn() */
 };
 
 /* Shared. name ends with a 0 byte; off and sz count when extent is set or it is admitted. */
@@ -96,8 +99,6 @@ static inline uint64_t ctl_stamp(uint64_t ctl)
 
 /* Does this stamp name a peer that has ended? */
 bool evr_dir_stamp_is_dead(struct evr_peer *peer, uint64_t stamp);
-
-bool evr_dir_is_isolated(struct evr_peer *peer);
 
 /* The entry that an object stands for. -ESTALE, -EINVAL, and as evr_dir_open(). */
 int evr_dir_entry(struct dir *d, struct evr_peer *peer, const struct evr_object *obj,

@@ -14,6 +14,7 @@
 
 #include "dir.h"
 #include "internal.h"
+#include "lane_far.h"
 #include "owner.h"
 #include "reap.h"
 
@@ -26,10 +27,15 @@
 static const struct evr_lane_side unused_sides[2];
 static const char *const role_names[] = { "producer", "consumer" };
 
-static void count(struct evr_a64 *counter)
+void evr_lane_count(struct evr_a64 *counter, uint64_t nr)
 {
 	/* Relaxed, and no RMW: only the side's owner writes it, and it decides nothing. */
-	evr_a64_store_relaxed(counter, evr_a64_load_relaxed(counter) + 1);
+	evr_a64_store_relaxed(counter, evr_a64_load_relaxed(counter) + nr);
+}
+
+static void count(struct evr_a64 *counter)
+{
+	evr_lane_count(counter, 1);
 }
 
 const char *evr_ring_state_name(enum evr_ring_state state)
@@ -63,15 +69,18 @@ static bool lane_is_over(const struct evr_lane *l, uint64_t u_owner)
 	return owner_state(u_owner) != OWNER_HELD || owner_is_dead(l->peer, u_owner);
 }
 
-int evr_lane_create(struct evr_peer *peer, const char *name, uint32_t kind,
-		    const struct evr_lane_geometry *geometry)
+int evr_lane_make(struct evr_peer *peer, const char *name, uint32_t kind,
+		  const struct evr_lane_geometry *geometry, uint64_t data_sz)
 {
 	struct evr_lane_geometry g = *geometry;
 	struct evr_lane_object *o;
 	struct evr_object object;
 	int err;
 
-	err = evr_dir_create(peer, name, kind, sizeof(*o) + g.data_sz, &object);
+	if (data_sz > UINT64_MAX - sizeof(*o))
+		return evr_fail(-EBADMSG, "ring '%s': data_sz is %llu", name,
+				(unsigned long long)data_sz);
+	err = evr_dir_create_own(peer, name, kind, sizeof(*o) + data_sz, &object);
 	if (err)
 		return err;
 	o = evr_peer_at(peer, object.off, object.sz);
@@ -85,6 +94,12 @@ int evr_lane_create(struct evr_peer *peer, const char *name, uint32_t kind,
 	g.layout = EVR_LANE_LAYOUT;
 	evr_copy_in(&o->geometry, &g, sizeof(g));
 	return evr_dir_publish(peer, &object);
+}
+
+int evr_lane_create(struct evr_peer *peer, const char *name, uint32_t kind,
+		    const struct evr_lane_geometry *geometry)
+{
+	return evr_lane_make(peer, name, kind, geometry, geometry->data_sz);
 }
 
 /* May the role be taken from its holder? 0: look at the word again; -EBUSY. */
@@ -156,14 +171,19 @@ static int lane_map(struct evr_lane *l)
 	if (l->geometry.layout != EVR_LANE_LAYOUT)
 		return evr_fail(-EBADMSG, "ring '%s': layout is %#llx, not %#llx", o->name,
 				(unsigned long long)l->geometry.layout, EVR_LANE_LAYOUT);
+	l->span = l->geometry.span;
+	l->mine = &shared->sides[l->role];
+	l->other = &shared->sides[!l->role];
+	if (l->far)
+		evr_lane_far_unmeet(l);
+	/* A consumer reads those of the producer's half. */
+	if (l->far && l->role == EVR_CONSUMER)
+		return 0;
 	if (l->geometry.data_sz > o->sz - sizeof(*shared))
 		return evr_fail(-EBADMSG, "ring '%s': data_sz %llu is more than the object's %llu",
 				o->name, (unsigned long long)l->geometry.data_sz,
 				(unsigned long long)o->sz);
-	l->span = l->geometry.span;
 	l->data = (uint8_t *)(shared + 1);
-	l->mine = &shared->sides[l->role];
-	l->other = &shared->sides[!l->role];
 	return 0;
 }
 
@@ -179,7 +199,11 @@ int evr_lane_open(struct evr_lane *l, struct evr_peer *peer, const char *name, u
 		return evr_fail(-EINVAL, "ring '%s': role %d is none", name, (int)role);
 	if (!(evr_peer_rights(peer) & EVR_RIGHT_WRITE))
 		return evr_fail(-EROFS, "ring '%s': an observer cannot take a role", name);
-	err = evr_dir_find(peer, name, &l->object);
+	l->role = (uint8_t)role;
+	if (evr_dir_is_isolated(peer))
+		err = evr_lane_far_open(l, name, kind);
+	else
+		err = evr_dir_find(peer, name, &l->object);
 	if (err)
 		return err;
 	if (l->object.kind != kind)
@@ -187,9 +211,9 @@ int evr_lane_open(struct evr_lane *l, struct evr_peer *peer, const char *name, u
 				l->object.kind, kind);
 	owners = evr_dir_owners(peer, &l->object);
 	if (!owners || !evr_peer_is_writable(peer, l->object.off, l->object.sz))
-		return evr_fail(-EOPNOTSUPP, "ring '%s' is in the region of peer %u alone", name,
-				l->object.slot);
-	l->role = (uint8_t)role;
+		return evr_fail(-EBADMSG, "ring '%s': %llu bytes at %llu cannot be written to",
+				name, (unsigned long long)l->object.sz,
+				(unsigned long long)l->object.off);
 	l->owner = &owners[role];
 	l->other_owner = &owners[!role];
 	l->calm_step = kind == EVR_KIND_BYTES ? CALM_BYTES : CALM_ELEMENTS;
@@ -224,6 +248,13 @@ int evr_lane_start(struct evr_lane *l)
 				      word >> EVR_NEED_EPOCH_SHIFT << EVR_NEED_EPOCH_SHIFT |
 					      EVR_NEED_ALERT);
 	count(&l->mine->counts.opens);
+	if (l->far) {
+		int err = evr_lane_far_start(l);
+
+		if (err)
+			evr_lane_abandon(l);
+		return err;
+	}
 	/* Before the look at the position: what was published before the end is there. */
 	word = evr_a64_load_acquire(l->other_owner); /* LANE-ROLE */
 	evr_lane_refresh(l);
@@ -243,6 +274,8 @@ void evr_lane_close(struct evr_lane *l)
 
 	if (!l->mine)
 		return;
+	if (l->far)
+		evr_lane_refresh(l);
 	/* It fails only when the word is corrupt, or this peer was reaped as dead. */
 	evr_a64_cas(l->owner, &held, owner_with(held, OWNER_CLOSED)); /* LANE-ROLE */
 	evr_lane_wake(l);
@@ -256,6 +289,13 @@ void evr_lane_forget(struct evr_lane *l)
 
 	if (!l->mine)
 		return;
+	if (l->far) {
+		enum evr_ring_state state = evr_lane_state(l);
+
+		if (state == EVR_RING_CLOSED || state == EVR_RING_PEER_DEAD)
+			evr_lane_far_part(l);
+		return;
+	}
 	u_owner = evr_a64_load_acquire(l->other_owner);
 	if (lane_is_over(l, u_owner))
 		l->past = u_owner;
@@ -293,13 +333,18 @@ uint64_t evr_lane_refresh(struct evr_lane *l)
 
 	if (l->corrupt || !l->mine)
 		return 0;
-	u_pos = evr_a64_load_acquire(&l->other->pos); /* LANE-DATA */
+	if (!l->far)
+		u_pos = evr_a64_load_acquire(&l->other->pos); /* LANE-DATA */
+	else if (!evr_lane_far_pos(l, &u_pos))
+		return l->limit - l->pos;
 	distance = l->role == EVR_PRODUCER ? l->pos - u_pos : u_pos - l->pos;
 	if (distance > l->span) {
 		evr_lane_corrupt(l, "the other side's position", u_pos);
 		return 0;
 	}
 	l->limit = l->role == EVR_PRODUCER ? u_pos + l->span : u_pos;
+	if (l->far && l->role == EVR_PRODUCER)
+		evr_lane_far_taken(l, u_pos);
 	if (l->pos - l->calm_pos >= l->calm_step)
 		lane_calm(l);
 	return l->limit - l->pos;
@@ -307,9 +352,15 @@ uint64_t evr_lane_refresh(struct evr_lane *l)
 
 void evr_lane_wake(struct evr_lane *l)
 {
-	int bell = evr_need_look(&l->other->need, &l->rung_epoch);
 	uint64_t u_owner;
+	int bell;
 
+	if (l->far && !l->met) {
+		evr_fence(); /* LANE-MEET */
+		if (!evr_lane_far_meet(l))
+			return;
+	}
+	bell = evr_need_look(&l->other->need, &l->rung_epoch);
 	if (bell < 0)
 		return;
 	/* After the need word: a new owner has taken the side before it sleeps there. */
@@ -318,11 +369,12 @@ void evr_lane_wake(struct evr_lane *l)
 		return;
 	count(&l->mine->counts.rings);
 	/* -ESTALE: it died in its sleep. Nobody is there to be woken. */
-	evr_bell_ring(l->peer, owner_id(u_owner), 1ULL << bell);
+	evr_bell_ring(l->peer, l->far ? l->other_id : owner_id(u_owner), 1ULL << bell);
 }
 
-enum evr_ring_state evr_lane_state(const struct evr_lane *l)
+enum evr_ring_state evr_lane_state(struct evr_lane *l)
 {
+	enum evr_ring_state state;
 	uint64_t u_owner;
 
 	if (l->corrupt)
@@ -331,7 +383,13 @@ enum evr_ring_state evr_lane_state(const struct evr_lane *l)
 		return EVR_RING_CLOSED;
 	if (!evr_peer_is_live(l->peer, evr_peer_self(l->peer)))
 		return EVR_RING_REVOKED;
-	u_owner = evr_a64_load_acquire(l->other_owner); /* LANE-ROLE */
+	if (l->far) {
+		state = evr_lane_far_state(l, &u_owner);
+		if (state != EVR_RING_OK)
+			return state;
+	} else {
+		u_owner = evr_a64_load_acquire(l->other_owner); /* LANE-ROLE */
+	}
 	if (owner_state(u_owner) == OWNER_FREE)
 		return EVR_RING_NO_PEER;
 	if (owner_state(u_owner) > OWNER_DEAD)
@@ -351,7 +409,7 @@ int evr_lane_check(struct evr_lane *l)
 	if (!l->mine)
 		return -EPIPE;
 	u_owner = evr_a64_load_acquire(l->other_owner);
-	if (u_owner == l->seen && !l->corrupt)
+	if (u_owner == l->seen && !l->corrupt && !l->far)
 		return 0;
 	state = evr_lane_state(l);
 	if (state == EVR_RING_OK)
@@ -365,7 +423,7 @@ struct evr_peer_id evr_lane_other(const struct evr_lane *l)
 
 	if (owner_state(u_owner) != OWNER_HELD)
 		return (struct evr_peer_id){ .slot = EVR_SLOT_ANY };
-	return owner_id(u_owner);
+	return l->far ? l->other_id : owner_id(u_owner);
 }
 
 struct lane_wait {
@@ -409,7 +467,9 @@ int evr_lane_wait(struct evr_lane *l, struct evr_waiter *w, uint64_t want, uint6
 	if (evr_lane_refresh(l) >= want)
 		return 0;
 	if (wait.state == EVR_RING_PEER_DEAD && evr_reap_is_auto(l->peer))
-		evr_reap(l->peer, owner_id(evr_a64_load_acquire(l->other_owner)), NULL);
+		evr_reap(l->peer,
+			 l->far ? l->other_id : owner_id(evr_a64_load_acquire(l->other_owner)),
+			 NULL);
 	return evr_ring_state_error(evr_lane_state(l) == EVR_RING_CORRUPT ? EVR_RING_CORRUPT :
 									    wait.state);
 }
@@ -431,6 +491,7 @@ void evr_lane_counts(const struct evr_lane *l, enum evr_role role, struct evr_ri
 	out->parks = evr_a64_load_relaxed(&c->parks);
 	out->rings = evr_a64_load_relaxed(&c->rings);
 	out->corrupt = evr_a64_load_relaxed(&c->corrupt);
+	out->lost = evr_a64_load_relaxed(&c->lost);
 	u_owner = evr_a64_load_relaxed(l->role == role ? l->owner : l->other_owner);
 	if (owner_state(u_owner) == OWNER_HELD)
 		out->owner = owner_id(u_owner);

@@ -129,14 +129,19 @@ EVR_API const void *evr_bytes_peek(struct evr_bytes *bytes, uint64_t *sz);
 EVR_API int evr_bytes_peek_wait(struct evr_bytes *bytes, struct evr_waiter *waiter,
 				uint64_t deadline_ns, const void **out, uint64_t *sz);
 
-/* evr_bytes_release() - give the frame peeked at back to the producer. */
-EVR_API void evr_bytes_release(struct evr_bytes *bytes);
+/*
+ * evr_bytes_release() - give the frame peeked at back to the producer.
+ * Return: false when there was none, or the other side was found corrupt since, or it
+ * died and, in an isolated segment, its memory serves another peer by now: then what
+ * was read there may be anything.
+ */
+EVR_API bool evr_bytes_release(struct evr_bytes *bytes);
 
 /*
  * evr_bytes_release_more() - be done with the frame peeked at, and leave it to the
  * next evr_bytes_flush() or evr_bytes_release() to tell the producer.
  */
-EVR_API void evr_bytes_release_more(struct evr_bytes *bytes);
+EVR_API bool evr_bytes_release_more(struct evr_bytes *bytes);
 
 /* evr_bytes_write() - one frame from @data. Return: 0; -EAGAIN full; or as the _wait form. */
 EVR_API int evr_bytes_write(struct evr_bytes *bytes, const void *data, uint64_t sz);
@@ -171,7 +176,7 @@ static inline uint64_t evr_bytes_frame_max(const struct evr_bytes *bytes)
 }
 
 /* evr_bytes_state() - why there is no frame, or no room. */
-static inline enum evr_ring_state evr_bytes_state(const struct evr_bytes *bytes)
+static inline enum evr_ring_state evr_bytes_state(struct evr_bytes *bytes)
 {
 	return evr_lane_state(&bytes->lane);
 }
@@ -189,6 +194,14 @@ static inline struct evr_peer_id evr_bytes_other(const struct evr_bytes *bytes)
 static inline void evr_bytes_forget(struct evr_bytes *bytes)
 {
 	evr_lane_forget(&bytes->lane);
+	if (bytes->lane.far && !bytes->lane.met)
+		bytes->granted = false;
+}
+
+/* evr_bytes_expect() - as evr_spsc_expect(). */
+static inline void evr_bytes_expect(struct evr_bytes *bytes, struct evr_peer_id other)
+{
+	evr_lane_expect(&bytes->lane, other);
 }
 
 /* evr_bytes_need() - for evr_waiter_wait(): the other side's publications wake it. */

@@ -12,6 +12,7 @@
  *            In the other direction it says that slots may be written again.
  *            LANE-ROLE: a side's owner word passes from one owner to the next,
  *            with release and acquire, and with it the side's position.
+ *            LANE-MEET, LANE-VOUCH: of two halves, see lib/lane_far.c.
  * progress   wait-free, but for the system call that wakes a sleeper.
  * limits     a position is 64 bits and runs freely.
  *
@@ -49,17 +50,24 @@ struct evr_lane_counts {
 	struct evr_a64 parks; /* of these, with a sleep */
 	struct evr_a64 rings; /* bells rung for the other side */
 	struct evr_a64 corrupt; /* times the other side was found corrupt */
-	struct evr_a64 resv[10];
+	struct evr_a64 lost; /* positions whose data a successor in their region has overwritten */
+	struct evr_a64 resv[9];
 };
 
 /*
  * What one role writes: wholly in memory that its owner may write. Who the owner is
- * stands in the ring's entry of the directory.
+ * stands in the entry of the directory. In an isolated segment each peer has a half
+ * of the lane in its own region, an object of the same name, kind and geometry, and
+ * the side of its own role in there counts; so do the data of the producer's half.
  */
 struct evr_lane_side {
 	/* the owner writes it with every publication */
 	EVR_ALIGNAS(EVR_LINE_SZ) struct evr_a64 pos;
-	uint8_t resv0[EVR_LINE_SZ - sizeof(struct evr_a64)];
+	/* isolated, when it meets another other side */
+	struct evr_a64 partner; /* the owner word of its holder; 0: there is none */
+	struct evr_a64 origin; /* consumer: which half its position counts in, {gen:32 | idx:32} */
+	struct evr_a64 base; /* producer: the first position that a new consumer gets */
+	uint8_t resv0[EVR_LINE_SZ - 4 * sizeof(struct evr_a64)];
 	/* the owner writes it when it parks */
 	struct evr_need need;
 	/* the owner writes it now and then */
@@ -99,6 +107,8 @@ struct evr_lane {
 	bool registered; /* the barrier of a publication may be omitted */
 	bool corrupt;
 	uint8_t role;
+	bool far; /* of two halves, in an isolated segment */
+	bool met; /* the other half is known */
 	uint64_t rung_epoch; /* the other side's park that we have rung for */
 	uint64_t calm_pos; /* where we last looked whether we still park, and */
 	uint64_t calm_epoch; /* our last park then */
@@ -110,13 +120,19 @@ struct evr_lane {
 	const struct evr_a64 *other_owner;
 	struct evr_peer *peer;
 	struct evr_lane_object *shared;
-	struct evr_object object;
+	struct evr_object object; /* far: the own half */
 	struct evr_lane_geometry geometry;
+	struct evr_peer_id
+		expected; /* far: whose half the other may be; slot EVR_SLOT_ANY: anybody's */
+	struct evr_peer_id other_id; /* met: whose it is, */
+	const struct evr_a64 *other_ctl; /* its entry's control word, */
+	uint64_t other_half; /* and which entry, {gen:32 | idx:32} */
+	uint64_t turns; /* evr_dir_turns() when we last looked for it */
 };
 
 /* A copy of one side's counts; see struct evr_lane_counts. */
 struct evr_ring_counts {
-	uint64_t pos, opens, messages, blocked, parks, rings, corrupt;
+	uint64_t pos, opens, messages, blocked, parks, rings, corrupt, lost;
 	struct evr_peer_id owner; /* slot EVR_SLOT_ANY when nobody holds the role */
 };
 
@@ -130,8 +146,10 @@ EVR_API int evr_lane_create(struct evr_peer *peer, const char *name, uint32_t ki
 /*
  * Take a role of a ring by name and copy its properties, to be checked before
  * evr_lane_start(). @l is filled in.
+ * In an isolated segment it takes it in the own half, and makes that first, after
+ * somebody else's, when there is none.
  * Return: 0; -ENOENT; -EINVAL another kind, no role; -EBUSY; -EBADMSG; -EROFS;
- * -EOPNOTSUPP a ring in another peer's region; -EOVERFLOW.
+ * -EOVERFLOW; and as evr_dir_create().
  */
 EVR_API int evr_lane_open(struct evr_lane *l, struct evr_peer *peer, const char *name,
 			  uint32_t kind, enum evr_role role);
@@ -141,6 +159,19 @@ EVR_API int evr_lane_start(struct evr_lane *l);
 
 /* Instead of evr_lane_start(): leave the role as it was found. */
 EVR_API void evr_lane_abandon(struct evr_lane *l);
+
+/*
+ * In an isolated segment: no other peer than this is taken as the other side. A name
+ * can be used by everybody there. To be called after evr_lane_open(), before any use.
+ */
+EVR_API void evr_lane_expect(struct evr_lane *l, struct evr_peer_id other);
+
+/*
+ * Are the data up to the limit, that were read by now, the producer's own? In an
+ * isolated segment its region may serve another peer once it has died. True for a
+ * producer.
+ */
+EVR_API bool evr_lane_vouch(struct evr_lane *l);
 
 /* Give the role back and tell the other side. */
 EVR_API void evr_lane_close(struct evr_lane *l);
@@ -161,7 +192,7 @@ EVR_API void evr_lane_wake(struct evr_lane *l);
 EVR_API void evr_lane_corrupt(struct evr_lane *l, const char *what, uint64_t value);
 
 /* How things stand; several loads. Data that the other side published may still be there. */
-EVR_API enum evr_ring_state evr_lane_state(const struct evr_lane *l);
+EVR_API enum evr_ring_state evr_lane_state(struct evr_lane *l);
 
 /* Who holds the other role; slot EVR_SLOT_ANY when nobody does. */
 EVR_API struct evr_peer_id evr_lane_other(const struct evr_lane *l);

@@ -81,7 +81,7 @@ EVR_API int evr_spsc_pop_wait(struct evr_spsc *ring, struct evr_waiter *waiter, 
 			      uint32_t nr, uint64_t deadline_ns);
 
 /* evr_spsc_state() - why there is nothing to pop, or no room to push. */
-static inline enum evr_ring_state evr_spsc_state(const struct evr_spsc *ring)
+static inline enum evr_ring_state evr_spsc_state(struct evr_spsc *ring)
 {
 	return evr_lane_state(&ring->lane);
 }
@@ -99,6 +99,17 @@ static inline struct evr_peer_id evr_spsc_other(const struct evr_spsc *ring)
 static inline void evr_spsc_forget(struct evr_spsc *ring)
 {
 	evr_lane_forget(&ring->lane);
+	if (ring->lane.far && !ring->lane.met)
+		ring->grant_nr = 0;
+}
+
+/*
+ * evr_spsc_expect() - in an isolated segment, right after the open: take only this peer
+ * as the other side. There anybody can have a ring of this name.
+ */
+static inline void evr_spsc_expect(struct evr_spsc *ring, struct evr_peer_id other)
+{
+	evr_lane_expect(&ring->lane, other);
 }
 
 /* evr_spsc_need() - for evr_waiter_wait(): the other side's publications wake it. */
@@ -169,12 +180,12 @@ static inline uint32_t evr_spsc_push_sized(struct evr_spsc *ring, const void *el
 static inline uint32_t evr_spsc_pop_sized(struct evr_spsc *ring, void *elems, uint32_t nr,
 					  uint32_t elem_sz)
 {
-	uint64_t pos = ring->lane.pos;
-	uint64_t first;
+	uint64_t pos, first;
 
 	nr = evr_spsc_clip(ring, nr);
 	if (__builtin_expect(!nr, 0))
 		return 0;
+	pos = ring->lane.pos; /* the look may have met the producer, and moved it */
 	first = ring->mask + 1 - (pos & ring->mask);
 	if (__builtin_expect(first >= nr, 1)) {
 		evr_copy_out(elems, evr_spsc_slot(ring, pos, elem_sz), (size_t)nr * elem_sz);
@@ -183,6 +194,8 @@ static inline uint32_t evr_spsc_pop_sized(struct evr_spsc *ring, void *elems, ui
 		evr_copy_out((uint8_t *)elems + first * elem_sz, ring->lane.data,
 			     (nr - first) * elem_sz);
 	}
+	if (__builtin_expect(ring->lane.far, 0) && !evr_lane_vouch(&ring->lane))
+		return 0;
 	ring->lane.pos = pos + nr;
 	evr_lane_publish(&ring->lane);
 	return nr;
@@ -219,29 +232,30 @@ static inline uint32_t evr_spsc_pop(struct evr_spsc *ring, void *elems, uint32_t
 /* A grant: up to @nr elements, as far as they lie side by side. */
 static inline void *evr_spsc_grant(struct evr_spsc *ring, uint32_t *nr)
 {
-	uint64_t pos = ring->lane.pos;
+	uint32_t granted = evr_spsc_clip(ring, *nr);
+	uint64_t pos = ring->lane.pos; /* the look may have met the producer, and moved it */
 	uint64_t first = ring->mask + 1 - (pos & ring->mask);
-	uint32_t want = *nr < first ? *nr : (uint32_t)first;
 
-	ring->grant_nr = evr_spsc_clip(ring, want);
+	ring->grant_nr = granted < first ? granted : (uint32_t)first;
 	*nr = ring->grant_nr;
 	return ring->grant_nr ? evr_spsc_slot(ring, pos, ring->elem_sz) : NULL;
 }
 
-static inline void evr_spsc_settle(struct evr_spsc *ring, uint32_t nr)
+static inline uint32_t evr_spsc_settle(struct evr_spsc *ring, uint32_t nr)
 {
 	uint64_t avail = evr_lane_avail(&ring->lane);
 
 	if (nr > ring->grant_nr)
 		nr = ring->grant_nr;
-	/* Less than was granted only when the other side was found corrupt since. */
+	/* Less than was granted only when the other side was found corrupt or gone since. */
 	if (nr > avail)
 		nr = (uint32_t)avail;
 	ring->grant_nr = 0;
-	if (!nr)
-		return;
+	if (!nr || (ring->lane.far && !evr_lane_vouch(&ring->lane)))
+		return 0;
 	ring->lane.pos += nr;
 	evr_lane_publish(&ring->lane);
+	return nr;
 }
 
 /*
@@ -272,10 +286,15 @@ static inline const void *evr_spsc_peek(struct evr_spsc *ring, uint32_t *nr)
 	return evr_spsc_grant(ring, nr);
 }
 
-/* evr_spsc_release() - give the first @nr of the elements peeked at back to the producer. */
-static inline void evr_spsc_release(struct evr_spsc *ring, uint32_t nr)
+/*
+ * evr_spsc_release() - give the first @nr of the elements peeked at back to the producer.
+ * Return: how many; fewer when the other side was found corrupt since, or died and, in
+ * an isolated segment, its memory serves another peer by now: then what was read there
+ * may be anything.
+ */
+static inline uint32_t evr_spsc_release(struct evr_spsc *ring, uint32_t nr)
 {
-	evr_spsc_settle(ring, nr);
+	return evr_spsc_settle(ring, nr);
 }
 
 /*
@@ -285,71 +304,71 @@ static inline void evr_spsc_release(struct evr_spsc *ring, uint32_t nr)
  * @type: complete, trivially copyable, aligned to at most 128.
  * @tag: uint64_t constant, not 0, that stands for this type and its version.
  */
-#define EVR_SPSC_DEFINE_TAGGED(name, type, tag)                                                   \
-	EVR_STATIC_ASSERT(sizeof(type) <= 1U << 30, "element too large for a ring");              \
-	EVR_STATIC_ASSERT(EVR_SPSC_ALIGNOF(type) <= EVR_LINE_SZ,                                  \
-			  "element aligned to more than 128");                                    \
-	EVR_STATIC_ASSERT(EVR_LINE_SZ % EVR_SPSC_ALIGNOF(type) == 0, "element alignment");        \
-	EVR_STATIC_ASSERT((tag) != 0, "tag 0 stands for any type");                               \
-	struct name {                                                                             \
-		struct evr_spsc ring;                                                             \
-	};                                                                                        \
-	__attribute__((unused)) static inline int name##_create(                                  \
-		struct evr_peer *peer, const char *object, uint32_t capacity)                     \
-	{                                                                                         \
-		struct evr_spsc_options options;                                                  \
-		options.struct_sz = sizeof(options);                                              \
-		options.capacity = capacity;                                                      \
-		options.elem_sz = (uint32_t)sizeof(type);                                         \
-		options.type_tag = (tag);                                                         \
-		return evr_spsc_create(peer, object, &options);                                   \
-	}                                                                                         \
-	__attribute__((unused)) static inline int name##_open(                                    \
-		struct name *r, struct evr_peer *peer, const char *object, enum evr_role role)    \
-	{                                                                                         \
-		return evr_spsc_open_sized(&r->ring, peer, object, role, (tag),                   \
-					   (uint32_t)sizeof(type));                               \
-	}                                                                                         \
-	__attribute__((unused)) static inline void name##_close(struct name *r)                   \
-	{                                                                                         \
-		evr_spsc_close(&r->ring);                                                         \
-	}                                                                                         \
-	__attribute__((unused)) static inline uint32_t name##_push(struct name *r, const type *v, \
-								   uint32_t nr)                   \
-	{                                                                                         \
-		return evr_spsc_push_sized(&r->ring, v, nr, (uint32_t)sizeof(type));              \
-	}                                                                                         \
-	__attribute__((unused)) static inline uint32_t name##_pop(struct name *r, type *v,        \
-								  uint32_t nr)                    \
-	{                                                                                         \
-		return evr_spsc_pop_sized(&r->ring, v, nr, (uint32_t)sizeof(type));               \
-	}                                                                                         \
-	__attribute__((unused)) static inline type *name##_reserve(struct name *r, uint32_t *nr)  \
-	{                                                                                         \
-		return (type *)evr_spsc_reserve(&r->ring, nr);                                    \
-	}                                                                                         \
-	__attribute__((unused)) static inline void name##_commit(struct name *r, uint32_t nr)     \
-	{                                                                                         \
-		evr_spsc_commit(&r->ring, nr);                                                    \
-	}                                                                                         \
-	__attribute__((unused)) static inline const type *name##_peek(struct name *r,             \
-								      uint32_t *nr)               \
-	{                                                                                         \
-		return (const type *)evr_spsc_peek(&r->ring, nr);                                 \
-	}                                                                                         \
-	__attribute__((unused)) static inline void name##_release(struct name *r, uint32_t nr)    \
-	{                                                                                         \
-		evr_spsc_release(&r->ring, nr);                                                   \
-	}                                                                                         \
-	__attribute__((unused)) static inline int name##_push_wait(                               \
-		struct name *r, struct evr_waiter *w, const type *v, uint32_t nr, uint64_t until) \
-	{                                                                                         \
-		return evr_spsc_push_wait(&r->ring, w, v, nr, until);                             \
-	}                                                                                         \
-	__attribute__((unused)) static inline int name##_pop_wait(                                \
-		struct name *r, struct evr_waiter *w, type *v, uint32_t nr, uint64_t until)       \
-	{                                                                                         \
-		return evr_spsc_pop_wait(&r->ring, w, v, nr, until);                              \
+#define EVR_SPSC_DEFINE_TAGGED(name, type, tag)                                                    \
+	EVR_STATIC_ASSERT(sizeof(type) <= 1U << 30, "element too large for a ring");               \
+	EVR_STATIC_ASSERT(EVR_SPSC_ALIGNOF(type) <= EVR_LINE_SZ,                                   \
+			  "element aligned to more than 128");                                     \
+	EVR_STATIC_ASSERT(EVR_LINE_SZ % EVR_SPSC_ALIGNOF(type) == 0, "element alignment");         \
+	EVR_STATIC_ASSERT((tag) != 0, "tag 0 stands for any type");                                \
+	struct name {                                                                              \
+		struct evr_spsc ring;                                                              \
+	};                                                                                         \
+	__attribute__((unused)) static inline int name##_create(                                   \
+		struct evr_peer *peer, const char *object, uint32_t capacity)                      \
+	{                                                                                          \
+		struct evr_spsc_options options;                                                   \
+		options.struct_sz = sizeof(options);                                               \
+		options.capacity = capacity;                                                       \
+		options.elem_sz = (uint32_t)sizeof(type);                                          \
+		options.type_tag = (tag);                                                          \
+		return evr_spsc_create(peer, object, &options);                                    \
+	}                                                                                          \
+	__attribute__((unused)) static inline int name##_open(                                     \
+		struct name *r, struct evr_peer *peer, const char *object, enum evr_role role)     \
+	{                                                                                          \
+		return evr_spsc_open_sized(&r->ring, peer, object, role, (tag),                    \
+					   (uint32_t)sizeof(type));                                \
+	}                                                                                          \
+	__attribute__((unused)) static inline void name##_close(struct name *r)                    \
+	{                                                                                          \
+		evr_spsc_close(&r->ring);                                                          \
+	}                                                                                          \
+	__attribute__((unused)) static inline uint32_t name##_push(struct name *r, const type *v,  \
+								   uint32_t nr)                    \
+	{                                                                                          \
+		return evr_spsc_push_sized(&r->ring, v, nr, (uint32_t)sizeof(type));               \
+	}                                                                                          \
+	__attribute__((unused)) static inline uint32_t name##_pop(struct name *r, type *v,         \
+								  uint32_t nr)                     \
+	{                                                                                          \
+		return evr_spsc_pop_sized(&r->ring, v, nr, (uint32_t)sizeof(type));                \
+	}                                                                                          \
+	__attribute__((unused)) static inline type *name##_reserve(struct name *r, uint32_t *nr)   \
+	{                                                                                          \
+		return (type *)evr_spsc_reserve(&r->ring, nr);                                     \
+	}                                                                                          \
+	__attribute__((unused)) static inline void name##_commit(struct name *r, uint32_t nr)      \
+	{                                                                                          \
+		evr_spsc_commit(&r->ring, nr);                                                     \
+	}                                                                                          \
+	__attribute__((unused)) static inline const type *name##_peek(struct name *r,              \
+								      uint32_t *nr)                \
+	{                                                                                          \
+		return (const type *)evr_spsc_peek(&r->ring, nr);                                  \
+	}                                                                                          \
+	__attribute__((unused)) static inline uint32_t name##_release(struct name *r, uint32_t nr) \
+	{                                                                                          \
+		return evr_spsc_release(&r->ring, nr);                                             \
+	}                                                                                          \
+	__attribute__((unused)) static inline int name##_push_wait(                                \
+		struct name *r, struct evr_waiter *w, const type *v, uint32_t nr, uint64_t until)  \
+	{                                                                                          \
+		return evr_spsc_push_wait(&r->ring, w, v, nr, until);                              \
+	}                                                                                          \
+	__attribute__((unused)) static inline int name##_pop_wait(                                 \
+		struct name *r, struct evr_waiter *w, type *v, uint32_t nr, uint64_t until)        \
+	{                                                                                          \
+		return evr_spsc_pop_wait(&r->ring, w, v, nr, until);                               \
 	}
 
 /* EVR_SPSC_DEFINE() - the same with a tag that tells types apart by size and alignment only. */

@@ -14,6 +14,7 @@
 #include "dir_table.c"
 #include "kinds.c"
 #include "lane.c"
+#include "lane_far.c"
 #include "park.c"
 #include "reap.c"
 #include "spsc.c"

@@ -407,7 +407,6 @@ static int open_isolated(void **state)
 static void visit(struct evr_peer *peer, void *arg)
 {
 	struct evr_object object;
-	struct evr_spsc ring;
 	const char *memory;
 	int *ready = arg;
 
@@ -417,7 +416,6 @@ static void visit(struct evr_peer *peer, void *arg)
 	CHECK(memory && !strcmp(memory, "of the parent"));
 	CHECK(evr_dir_remove(peer, &object) == -EROFS);
 	CHECK(evr_dir_create(peer, "a", EVR_KIND_USER, 1, &object) == -EEXIST);
-	CHECK(evr_spsc_open(&ring, peer, "r", EVR_CONSUMER, 0) == -EOPNOTSUPP);
 	CHECK(!evr_dir_create(peer, "b", EVR_KIND_USER, 1000, &object));
 	CHECK(object.slot == evr_peer_self(peer).slot);
 	CHECK(evr_peer_is_writable(peer, object.off, object.sz));
@@ -436,10 +434,6 @@ static void dir_isolated_ends_with_its_peer(void **state)
 
 	create(pair, "a", 100, &a);
 	strcpy(evr_peer_at(pair->peer, a.off, a.sz), "of the parent");
-	assert_int_equal(evr_spsc_create(pair->peer, "r",
-					 &(struct evr_spsc_options){
-						 .struct_sz = sizeof(struct evr_spsc_options) }),
-			 0);
 	assert_int_equal(pipe(ready), 0);
 	/* The same slot, again and again: nothing of a predecessor is in the way. */
 	for (round = 0; round < 3; round++) {

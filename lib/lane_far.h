@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+/* Lanes of two halves, for lane.c; lane_far.c has the protocol. */
+#ifndef EVERING_LIB_LANE_FAR_H
+#define EVERING_LIB_LANE_FAR_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <evering/lane.h>
+
+/* lane.c: make the object of a lane with so many bytes of data. As evr_dir_create(). */
+int evr_lane_make(struct evr_peer *peer, const char *name, uint32_t kind,
+		  const struct evr_lane_geometry *geometry, uint64_t data_sz);
+
+/* lane.c: add to a counter of the own side. */
+void evr_lane_count(struct evr_a64 *counter, uint64_t nr);
+
+/* Find the own half, or make it as another's is. Sets l->object. */
+int evr_lane_far_open(struct evr_lane *l, const char *name, uint32_t kind);
+
+/* No other half is known; the role may not be held yet. */
+void evr_lane_far_unmeet(struct evr_lane *l);
+
+/* The role is held: tell those who look for us. -EBADMSG */
+int evr_lane_far_start(struct evr_lane *l);
+
+/* Look for the other half if it is not known. Return: it is known now. */
+bool evr_lane_far_meet(struct evr_lane *l);
+
+/* The other side's position, unless there is none that counts. */
+bool evr_lane_far_pos(struct evr_lane *l, uint64_t *u_pos);
+
+/* The holder of the other half is over, and that is known: be ready for another. */
+void evr_lane_far_part(struct evr_lane *l);
+
+/* A producer has learned how far all is taken, and it was checked: so far it may go, and there the next begins. */
+void evr_lane_far_taken(struct evr_lane *l, uint64_t pos);
+
+/*
+ * How things stand with the other half. EVR_RING_OK: it is there, and *u_owner is its
+ * holder's word of itself.
+ */
+enum evr_ring_state evr_lane_far_state(struct evr_lane *l, uint64_t *u_owner);
+
+#endif
