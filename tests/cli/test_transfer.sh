@@ -43,6 +43,37 @@ transfer
 same "$DATA" "$GOT"
 is_gone "$NAME"
 
+it transfer_through_isolated_segment_is_exact
+ISOLATED=$(uri isolated)
+random "$DATA" 10000000
+timeout "$SECONDS_MAX" "$EVERING_TOOL" create --isolated "$ISOLATED" >/dev/null
+for first in send recv; do
+	if [ $first = send ]; then
+		timeout "$SECONDS_MAX" "$EVERING_TOOL" send "$ISOLATED" <"$DATA" &
+		timeout "$SECONDS_MAX" "$EVERING_TOOL" recv "$ISOLATED" >"$GOT"
+	else
+		timeout "$SECONDS_MAX" "$EVERING_TOOL" recv "$ISOLATED" >"$GOT" &
+		timeout "$SECONDS_MAX" "$EVERING_TOOL" send "$ISOLATED" <"$DATA"
+	fi
+	is $? 0 "status of the second"
+	wait $!
+	is $? 0 "status of $first, the first"
+	same "$DATA" "$GOT"
+done
+
+it transfer_through_isolated_segment_tells_a_death
+: >"$GOT"
+"$EVERING_TOOL" send "$ISOLATED" </dev/zero 2>/dev/null &
+sender=$!
+timeout "$SECONDS_MAX" "$EVERING_TOOL" recv "$ISOLATED" 2>"$ERR" >"$GOT" &
+receiver=$!
+has_got() { [ -s "$GOT" ]; }
+until_true has_got
+kill -KILL $sender
+wait $receiver
+is $? 3 "status of recv"
+timeout "$SECONDS_MAX" "$EVERING_TOOL" rm "$ISOLATED" >/dev/null
+
 it transfer_through_smallest_buffer_is_exact
 random "$DATA" 300001
 transfer --buffer 4096

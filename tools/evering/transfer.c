@@ -15,11 +15,8 @@
 #include "message.h"
 #include "segment.h"
 
-#define AREA_NAME "transfer"
 #define DATA_NAME "transfer.data"
 #define END_NAME "transfer.end"
-#define AREA_KIND 0x52464558 /* "XEFR" */
-#define AREA_MAGIC 0x31524546534e5254ULL /* "TRNSFER1" */
 #define END_RING_SZ 4096
 /* What one read(2) is asked for: large enough to hide its cost, small enough that both sides work at once. */
 #define CHUNK_MAX (256ULL << 10)
@@ -133,8 +130,10 @@ static void remember_other(struct transfer *transfer)
 
 bool transfer_other_is_gone(struct transfer *transfer)
 {
-	enum transfer_state state = side_state(transfer->other);
+	enum transfer_state state;
 
+	transfer_area_look(transfer);
+	state = side_state(transfer->other);
 	if (state == TRANSFER_ACTIVE && !transfer->other_pid)
 		remember_other(transfer);
 	return state == TRANSFER_COMPLETE || state == TRANSFER_BROKEN ||
@@ -250,39 +249,6 @@ static bool is_still_named(const struct transfer *transfer)
 	return same;
 }
 
-static int make_area(struct transfer *transfer, struct evr_object *object)
-{
-	struct transfer_area *area;
-	int err = evr_dir_create(transfer->peer, AREA_NAME, AREA_KIND, sizeof(*area), object);
-
-	if (err)
-		return err;
-	area = evr_peer_at(transfer->peer, object->off, sizeof(*area));
-	if (!area)
-		return -EBADMSG;
-	memset(area, 0, sizeof(*area));
-	area->magic = AREA_MAGIC;
-	return evr_dir_publish(transfer->peer, object);
-}
-
-static int find_area(struct transfer *transfer)
-{
-	struct transfer_area *area;
-	struct evr_object object;
-	int err = evr_dir_find(transfer->peer, AREA_NAME, &object);
-
-	if (err == -ENOENT)
-		err = make_area(transfer, &object);
-	if (err)
-		return err;
-	area = evr_peer_at(transfer->peer, object.off, sizeof(*area));
-	if (!area || object.sz < sizeof(*area) || area->magic != AREA_MAGIC)
-		return -EBADMSG;
-	transfer->own = &area->sides[transfer->role];
-	transfer->other = &area->sides[!transfer->role];
-	return 0;
-}
-
 static int remove_object(struct transfer *transfer, const char *name)
 {
 	struct evr_object object;
@@ -312,10 +278,15 @@ static int begin_session(struct transfer *transfer)
 	int err;
 
 	clear_side(transfer->own);
-	clear_side(transfer->other);
-	err = remove_object(transfer, DATA_NAME);
-	if (!err)
-		err = remove_object(transfer, END_NAME);
+	if (transfer_is_isolated(transfer)) {
+		/* Our region is as new as we are, and the other one is not ours to clear. */
+		err = transfer_area_fit(transfer, &data);
+	} else {
+		clear_side(transfer->other);
+		err = remove_object(transfer, DATA_NAME);
+		if (!err)
+			err = remove_object(transfer, END_NAME);
+	}
 	if (!err)
 		err = evr_bytes_create(transfer->peer, DATA_NAME, &data);
 	if (!err)
@@ -337,6 +308,9 @@ static int check_session(const struct transfer *transfer)
 		return own == TRANSFER_ACTIVE || other == TRANSFER_ABSENT ? -EBUSY : -EAGAIN;
 	if (!side_is_here(transfer, transfer->other))
 		return 1;
+	/* It has met one who had our role, in a session of its own that is ending. */
+	if (evr_a64_load_relaxed(&transfer->other->met))
+		return -EAGAIN;
 	/* A sender may have sent all before its receiver comes. */
 	if (own == TRANSFER_ABSENT && (other == TRANSFER_ACTIVE || other == TRANSFER_COMPLETE))
 		return 0;
@@ -373,6 +347,7 @@ static int open_rings(struct transfer *transfer)
 	err = evr_bytes_open(&transfer->end, transfer->peer, END_NAME,
 			     sends ? EVR_CONSUMER : EVR_PRODUCER);
 	transfer->has_end = !err;
+	transfer_area_look(transfer);
 	return err;
 }
 
@@ -389,7 +364,7 @@ static int join_locked(struct transfer *transfer)
 		return err;
 	/* Who is here may be asleep, and who was here before us, and our own last try, hold slots. */
 	evr_reap_dead(transfer->peer, NULL);
-	err = find_area(transfer);
+	err = transfer_area_find(transfer);
 	if (!err)
 		err = enter_session(transfer);
 	if (!err)

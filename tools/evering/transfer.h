@@ -8,7 +8,8 @@
  *            Two rings: "transfer.data" carries the bytes; "transfer.end", the other
  *            way, carries nothing: that the receiver closes it tells the sender that
  *            all has been written. What they say to each other besides stands in the
- *            object "transfer", one line for each side.
+ *            object "transfer", one line for each side. In an isolated segment each
+ *            has an object of its own, "transfer.sender" and "transfer.receiver".
  * Calls      transfer_join() and transfer_leave() of all processes exclude each other
  *            by flock(2) on the segment: the kernel takes the lock from the dead.
  * Progress   join and leave wait for a process that is stopped within them.
@@ -33,7 +34,8 @@ struct transfer_side {
 	struct evr_a64 incarnation;
 	struct evr_a64 bytes; /* sender: all there will be, when COMPLETE; receiver: written so far */
 	struct evr_a64 error; /* errno that ended it early, 0 = none */
-	uint8_t pad[EVR_LINE_SZ - 5 * sizeof(struct evr_a64)];
+	struct evr_a64 met; /* isolated: it has seen the other side of its session */
+	uint8_t pad[EVR_LINE_SZ - 6 * sizeof(struct evr_a64)];
 };
 
 enum transfer_state {
@@ -65,6 +67,7 @@ struct transfer {
 	struct evr_segment_info info;
 	struct transfer_side *own;
 	struct transfer_side *other;
+	struct transfer_side nobody; /* isolated: the other side before it was seen */
 	int32_t other_pid; /* as long as it lived; 0 = not seen, or not visible */
 };
 
@@ -74,6 +77,18 @@ struct transfer {
  * for a session that is just ending. Returns 0; EXIT_* with the message written.
  */
 int transfer_join(struct transfer *transfer);
+
+/* transfer_area.c: find the two sides, or make what is missing of them. 0 or -errno. */
+int transfer_area_find(struct transfer *transfer);
+/* In an isolated segment: has the other side come meanwhile? */
+void transfer_area_look(struct transfer *transfer);
+/* Make the ring as small as it must be for the peer's own region. 0; -ENOSPC. */
+int transfer_area_fit(struct transfer *transfer, struct evr_bytes_options *data);
+
+static inline bool transfer_is_isolated(const struct transfer *transfer)
+{
+	return transfer->info.flags & EVR_SEGMENT_ISOLATED;
+}
 
 /* Tells the other side that this one is through: @error 0 is complete. Then closes the rings. */
 void transfer_finish(struct transfer *transfer, uint64_t bytes, int error);
