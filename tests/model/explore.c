@@ -33,6 +33,12 @@ static uint8_t stacks[MODEL_PROCS_MAX + 1][STACK_SZ] __attribute__((aligned(64))
 static uint32_t running = MAIN;
 static void (*extra)(void *state);
 
+bool is_private(const void *p)
+{
+	return (uintptr_t)p - (uintptr_t)stacks < sizeof(stacks) ||
+	       (uintptr_t)p - (uintptr_t)&world < offsetof(struct world, segment);
+}
+
 static void switch_to(uint32_t next)
 {
 	uint32_t from = running;

@@ -109,6 +109,7 @@ bool model_ended(uint32_t i);
 bool model_died(uint32_t i);
 bool model_finished(uint32_t i);
 uint32_t model_crashes(void);
+uint32_t model_slot_state(uint32_t slot); /* EVR_PEER_* */
 /* The running process' number; MODEL_PROCS_MAX in setup() and end(). */
 uint32_t model_self(void);
 

@@ -240,6 +240,11 @@ bool model_finished(uint32_t i)
 	return procs[i].state == PROC_DONE;
 }
 
+uint32_t model_slot_state(uint32_t slot)
+{
+	return world.slots[slot].state;
+}
+
 uint32_t model_crashes(void)
 {
 	return world.crashes;

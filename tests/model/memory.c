@@ -11,8 +11,9 @@
  *
  * WEAK adds what a load may do: answer with what was there when the process last
  * acquired. A fresh answer of an acquire, a barrier and a read-modify-write end that.
- * So it has the reorderings of ARMv8 save two: a store before an earlier load, and a
- * load before an earlier read-modify-write.
+ * The store of a read-modify-write waits in the buffer too, so that a later load may
+ * pass it; only another read-modify-write of the same word must see it. So WEAK has the
+ * reorderings of ARMv8 save one: a store before an earlier load.
  */
 #include <string.h>
 
@@ -121,11 +122,18 @@ void memory_sync(uint32_t proc)
 }
 
 /* Of one other's pending stores to this place: which had come out? */
-static void observe_one(uint32_t proc, uint32_t off, uint32_t sz)
+static void observe_one(uint32_t proc, uint32_t off, uint32_t sz, bool for_rmw)
 {
 	struct buffer *b = &procs[proc].buffer;
 	uint32_t found[BUFFER_MAX], i, nr = 0, picked, early;
 	bool can_overtake = false;
+
+	for (i = b->nr; for_rmw && i-- > 0;) {
+		if (overlaps(&b->stores[i], off, sz) && b->stores[i].rmw) {
+			drain_to(proc, i);
+			break;
+		}
+	}
 
 	for (i = 0; i < b->nr; i++)
 		if (overlaps(&b->stores[i], off, sz))
@@ -157,7 +165,7 @@ static void observe_one(uint32_t proc, uint32_t off, uint32_t sz)
 	}
 }
 
-static void observe(uint32_t off, uint32_t sz)
+static void observe(uint32_t off, uint32_t sz, bool for_rmw)
 {
 	uint32_t i;
 
@@ -165,7 +173,7 @@ static void observe(uint32_t off, uint32_t sz)
 		return;
 	for (i = 0; i < engine.procs_nr; i++)
 		if (i != world.current && procs[i].buffer.nr)
-			observe_one(i, off, sz);
+			observe_one(i, off, sz, for_rmw);
 }
 
 /* The past instead, if there is one and the bound allows it. */
@@ -203,7 +211,7 @@ static void read_range(void *to, uint32_t off, uint32_t sz, bool acquire)
 	bool is_past = false;
 	uint32_t i, j;
 
-	observe(off, sz);
+	observe(off, sz, false);
 	memcpy(to, world.segment + off, sz);
 	if (engine.bounds.mode == MODEL_SC || engine.quiet)
 		return;
@@ -222,7 +230,7 @@ static void read_range(void *to, uint32_t off, uint32_t sz, bool acquire)
 		procs[world.current].stale_nr = 0;
 }
 
-static void write_range(uint32_t off, uint32_t sz, const void *from, bool release)
+static void write_range(uint32_t off, uint32_t sz, const void *from, bool release, bool rmw)
 {
 	struct buffer *b;
 	struct pending *s;
@@ -236,7 +244,9 @@ static void write_range(uint32_t off, uint32_t sz, const void *from, bool releas
 	if (b->nr == BUFFER_MAX || b->bytes_nr + sz > BUFFER_BYTES)
 		buffer_drain(world.current);
 	s = &b->stores[b->nr++];
-	*s = (struct pending){ .off = off, .sz = sz, .data = b->bytes_nr, .release = release };
+	*s = (struct pending){
+		.off = off, .sz = sz, .data = b->bytes_nr, .release = release, .rmw = rmw
+	};
 	memcpy(b->bytes + s->data, from, sz);
 	b->bytes_nr += sz;
 }
@@ -249,12 +259,10 @@ static uint32_t offset_of(const void *p)
 /* Private memory, but it must be ours: else a position or an offset was believed. */
 static bool is_shared(const void *p)
 {
-	uintptr_t at = (uintptr_t)p;
-
 	if (in_segment(p))
 		return true;
-	if (at >= (uintptr_t)world.segment && at < (uintptr_t)(&world + 1))
-		model_fail("offset %u is behind the segment", offset_of(p));
+	if (!is_private(p))
+		model_fail("an access to memory that is neither the segment's nor the process'");
 	return false;
 }
 
@@ -306,7 +314,7 @@ void model_store(void *p, uint32_t sz, uint64_t v, bool release)
 	}
 	step(p, sz, true);
 	TRACE(p, "store%s %#llx", release ? ".release" : "", (unsigned long long)v);
-	write_range(offset_of(p), sz, &v, release);
+	write_range(offset_of(p), sz, &v, release, false);
 }
 
 static uint64_t rmw_result(enum model_rmw op, uint64_t was, uint64_t v, uint64_t expected)
@@ -340,14 +348,19 @@ uint64_t model_rmw(void *p, uint32_t sz, enum model_rmw op, uint64_t v, uint64_t
 	step(p, sz, true);
 	range_check(offset_of(p), sz);
 	if (engine.bounds.mode != MODEL_SC && !engine.quiet) {
-		memory_sync(world.current);
-		observe(offset_of(p), sz);
+		buffer_drain(world.current);
+		observe(offset_of(p), sz, true);
+		procs[world.current].stale_nr = 0;
 	}
 	was = read_word(p, sz);
 	now = rmw_result(op, was, v, expected);
 	TRACE(p, "%s %#llx -> %#llx%s", names[op], (unsigned long long)was, (unsigned long long)now,
 	      op == MODEL_CAS && was != expected ? " FAILED" : "");
-	if (op != MODEL_CAS || was == expected)
+	if (op == MODEL_CAS && was != expected)
+		return was;
+	if (engine.bounds.mode == MODEL_WEAK)
+		write_range(offset_of(p), sz, &now, true, true);
+	else
 		memory_write(world.current, offset_of(p), sz, &now);
 	return was;
 }
@@ -362,13 +375,13 @@ void model_copy_in(void *shared, const void *from, size_t sz)
 	step(shared, (uint32_t)first, true);
 	TRACE(shared, "copy_in %zu bytes, %#llx", sz,
 	      sz >= 8 ? *(const unsigned long long *)from : 0ULL);
-	write_range(offset_of(shared), (uint32_t)first, from, false);
+	write_range(offset_of(shared), (uint32_t)first, from, false, false);
 	if (first == sz)
 		return;
 	step((uint8_t *)shared + first, (uint32_t)(sz - first), true);
 	TRACE((uint8_t *)shared + first, "copy_in, second half");
 	write_range(offset_of(shared) + (uint32_t)first, (uint32_t)(sz - first),
-		    (const uint8_t *)from + first, false);
+		    (const uint8_t *)from + first, false, false);
 }
 
 void model_copy_out(void *to, const void *shared, size_t sz)

@@ -11,7 +11,7 @@
 #define STATE_MAX (16U << 10)
 #define BUFFER_MAX 64
 #define BUFFER_BYTES 4096
-#define STALE_MAX 64
+#define STALE_MAX 160
 #define NAMES_MAX 64
 /* Entries of the directory of a segment this small. */
 #define USES_MAX 16
@@ -27,6 +27,7 @@ struct pending {
 	uint32_t off, sz;
 	uint32_t data; /* in the buffer's bytes */
 	bool release, done;
+	bool rmw; /* of a read-modify-write */
 };
 
 struct buffer {
@@ -141,6 +142,8 @@ void step(const void *at, uint32_t sz, bool is_write);
 void step_slot(uint32_t slot, bool is_write);
 /* Somebody uses it; true when another one is affected. */
 bool touch(uint32_t place, bool is_write, uint32_t who);
+/* On a stack, or in the world and not in the segment? */
+bool is_private(const void *p);
 /* The running process lets others go on, or sleeps. */
 void yield_turn(void);
 void sleep_turn(uint32_t as, uint64_t mask, uint64_t deadline_ns);
