@@ -40,8 +40,8 @@ static void count(struct evr_a64 *counter)
 
 const char *evr_ring_state_name(enum evr_ring_state state)
 {
-	static const char *const names[] = { "ok",	  "no peer", "closed",
-					     "peer dead", "revoked", "corrupt" };
+	static const char *const names[] = { "ok",	"no peer", "closed", "peer dead",
+					     "revoked", "corrupt", "busy" };
 
 	return (unsigned int)state < sizeof(names) / sizeof(names[0]) ? names[state] : "unknown";
 }
@@ -51,6 +51,7 @@ int evr_ring_state_error(enum evr_ring_state state)
 	switch (state) {
 	case EVR_RING_OK:
 	case EVR_RING_NO_PEER:
+	case EVR_RING_BUSY:
 		return 0;
 	case EVR_RING_CLOSED:
 		return -EPIPE;

@@ -26,6 +26,7 @@
 #include <evering/reap.h>
 
 #include "backend.h"
+#include "crowd.h"
 #include "internal.h"
 #include "reap.h"
 
@@ -104,10 +105,11 @@ static void waiter_learn(struct evr_waiter *w, uint64_t waited_ns)
 	w->spin_ns = ns < SPIN_NS_MAX ? ns : SPIN_NS_MAX;
 }
 
-/* One call of evr_waiter_wait(). */
+/* One call of evr_waiter_wait(), or of evr_waiter_wait_crowd(). */
 struct wait {
 	struct evr_need *const *needs;
 	uint32_t nr;
+	struct evr_crowd *crowd; /* NULL: needs alone */
 	bool (*ready)(void *arg);
 	void *arg;
 	uint64_t deadline_ns;
@@ -148,9 +150,9 @@ static int waiter_spin(struct evr_waiter *w, const struct wait *wait, uint64_t s
 }
 
 /* Say in all of them that we sleep. True when a waker may have omitted its barrier. */
-static bool needs_arm(const struct wait *wait, int bell)
+static bool needs_arm(struct evr_waiter *w, const struct wait *wait)
 {
-	bool awake = false;
+	bool awake = wait->crowd && evr_crowd_sit(w->peer, wait->crowd, w->bell);
 	uint64_t word;
 	uint32_t i;
 
@@ -158,18 +160,20 @@ static bool needs_arm(const struct wait *wait, int bell)
 		/* Relaxed: nobody but this side's owner writes it. */
 		word = evr_a64_load_relaxed(&wait->needs[i]->word);
 		awake |= (word & EVR_NEED_STATE) == EVR_NEED_AWAKE;
-		word = NEED((word >> EVR_NEED_EPOCH_SHIFT) + 1, bell, EVR_NEED_ASLEEP);
+		word = NEED((word >> EVR_NEED_EPOCH_SHIFT) + 1, w->bell, EVR_NEED_ASLEEP);
 		/* Release: who sees it also sees who owns this side, see evr_lane_wake(). */
 		evr_a64_store_release(&wait->needs[i]->word, word); /* PARK */
 	}
 	return awake;
 }
 
-static void needs_disarm(const struct wait *wait)
+static void needs_disarm(struct evr_waiter *w, const struct wait *wait)
 {
 	uint64_t word;
 	uint32_t i;
 
+	if (wait->crowd)
+		evr_crowd_stand(w->peer, wait->crowd, w->bell);
 	for (i = 0; i < wait->nr; i++) {
 		word = evr_a64_load_relaxed(&wait->needs[i]->word);
 		word = NEED(word >> EVR_NEED_EPOCH_SHIFT, 0, EVR_NEED_ALERT);
@@ -204,13 +208,15 @@ static int waiter_park(struct evr_waiter *w, uint64_t deadline_ns)
  */
 static uint64_t waiter_arm(struct evr_waiter *w, const struct wait *wait, bool *is_owed)
 {
-	*is_owed |= needs_arm(wait, w->bell);
+	*is_owed |= needs_arm(w, wait);
 	if (!*is_owed) {
 		evr_fence(); /* PARK */
 		return wait->deadline_ns;
 	}
 	if (evr_fence_all()) { /* PARK */
 		*is_owed = false;
+		if (wait->crowd)
+			evr_crowd_barred(wait->crowd);
 		return wait->deadline_ns;
 	}
 	/* Forbidden to us by now. No processor holds a store back for as long as this. */
@@ -241,38 +247,58 @@ static int waiter_sleep(struct evr_waiter *w, const struct wait *wait)
 		}
 		if (err == -ETIMEDOUT && until_ns < wait->deadline_ns) {
 			is_owed = false;
+			if (wait->crowd)
+				evr_crowd_barred(wait->crowd);
 			continue;
 		}
 		if (err)
 			break;
 		w->counts.idle++;
 	}
-	needs_disarm(wait);
+	needs_disarm(w, wait);
 	evr_a64_fetch_and(&w->peer->asleep, ~own);
+	return err;
+}
+
+static int waiter_wait(struct evr_waiter *w, const struct wait *wait)
+{
+	uint64_t start_ns;
+	int err;
+
+	if (wait->ready(wait->arg))
+		return 0;
+	if (!wait->deadline_ns)
+		return -ETIMEDOUT;
+	w->counts.waits++;
+	if (!waiter_may_spin(w))
+		return waiter_sleep(w, wait);
+	start_ns = evr_now_ns();
+	err = waiter_spin(w, wait, start_ns);
+	if (err != -EAGAIN)
+		return err;
+	err = waiter_sleep(w, wait);
+	waiter_learn(w, evr_now_ns() - start_ns);
 	return err;
 }
 
 int evr_waiter_wait(struct evr_waiter *w, struct evr_need *const *needs, uint32_t nr,
 		    bool (*ready)(void *), void *arg, uint64_t deadline_ns)
 {
-	struct wait wait = { needs, nr, ready, arg, deadline_ns };
-	uint64_t start_ns;
-	int err;
+	struct wait wait = {
+		.needs = needs, .nr = nr, .ready = ready, .arg = arg, .deadline_ns = deadline_ns
+	};
 
-	if (ready(arg))
-		return 0;
-	if (!deadline_ns)
-		return -ETIMEDOUT;
-	w->counts.waits++;
-	if (!waiter_may_spin(w))
-		return waiter_sleep(w, &wait);
-	start_ns = evr_now_ns();
-	err = waiter_spin(w, &wait, start_ns);
-	if (err != -EAGAIN)
-		return err;
-	err = waiter_sleep(w, &wait);
-	waiter_learn(w, evr_now_ns() - start_ns);
-	return err;
+	return waiter_wait(w, &wait);
+}
+
+int evr_waiter_wait_crowd(struct evr_waiter *w, struct evr_crowd *crowd, bool (*ready)(void *),
+			  void *arg, uint64_t deadline_ns)
+{
+	struct wait wait = {
+		.crowd = crowd, .ready = ready, .arg = arg, .deadline_ns = deadline_ns
+	};
+
+	return waiter_wait(w, &wait);
 }
 
 int evr_need_look(const struct evr_need *need, uint64_t *last_epoch)

@@ -70,6 +70,7 @@ static void report_add(struct evr_reap_report *report, const struct evr_reap_rep
 	report->peers += found->peers;
 	report->objects += found->objects;
 	report->sides += found->sides;
+	report->claims += found->claims;
 	report->bytes += found->bytes;
 }
 

@@ -12,6 +12,7 @@
 #include <evering/dir.h>
 #include <evering/spsc.h>
 #include <evering/bytes.h>
+#include <evering/mpmc.h>
 #include <evering/reap.h>
 
 #endif

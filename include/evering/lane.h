@@ -38,6 +38,7 @@ enum evr_ring_state {
 	EVR_RING_PEER_DEAD, /* the holder of the other role died in it */
 	EVR_RING_REVOKED, /* this process is no peer any more */
 	EVR_RING_CORRUPT, /* the other side's words are nonsense */
+	EVR_RING_BUSY, /* rings of many: a living peer is at work on what would be next */
 };
 
 EVR_API const char *evr_ring_state_name(enum evr_ring_state state);

@@ -131,6 +131,13 @@ EVR_API void evr_wake(struct evr_peer *peer, const struct evr_need *need,
  */
 EVR_API bool evr_park_register(void);
 
+/* What a thread that wakes one of many keeps for itself. The fields are not for callers. */
+struct evr_crowd_waker {
+	uint32_t next; /* slot to begin with, so that all get their turn */
+	uint32_t idle; /* looks in a row that found nobody */
+	bool registered; /* evr_park_register() */
+};
+
 /* Must a waker bar and look? @registered: the answer of evr_park_register(). */
 static inline bool evr_need_is_alert(const struct evr_need *need, bool registered)
 {

@@ -8,6 +8,7 @@
 
 #define EVR_ATOMIC_STEP(addr) ((void)(addr), step())
 
+#include "crowd.c"
 #include "dir.c"
 #include "dir_create.c"
 #include "dir_members.c"
@@ -15,6 +16,8 @@
 #include "kinds.c"
 #include "lane.c"
 #include "lane_far.c"
+#include "mpmc.c"
+#include "mpmc_cells.c"
 #include "park.c"
 #include "reap.c"
 #include "spsc.c"

@@ -9,58 +9,12 @@
  * is not undone (reap_remover_*), an owner word that is left (reap_producer_* and
  * others).
  */
-#include <signal.h>
-#include <stdint.h>
-
-/* 0: count only. */
-static uint64_t steps, steps_to_live;
-
-static inline void step(void)
-{
-	if (++steps == steps_to_live)
-		raise(SIGKILL);
-}
-
-#include "steps.h"
-#include "pair.h"
-
-/* More would mean that a call does not end. */
-#define STEPS_MAX 100000
+#include "die.h"
 
 static int open_small(void **state)
 {
 	/* 16 entries, so that a look through the table is a few steps. */
 	return pair_open_sized(state, 64 << 10);
-}
-
-/* A child that dies before its n-th access; false when it came to the end alive. */
-static bool die_at(struct pair *pair, uint64_t n, void (*fn)(struct evr_peer *, void *), void *arg)
-{
-	struct evr_peer *peer;
-	int status = -1;
-	pid_t pid;
-
-	fflush(NULL);
-	pid = fork();
-	assert_true(pid >= 0);
-	if (!pid) {
-		alarm(60);
-		steps = 0;
-		steps_to_live = n;
-		CHECK(!evr_peer_attach(&peer, pair->segment, NULL));
-		fn(peer, arg);
-		_exit(0);
-	}
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	if (WIFSIGNALED(status)) {
-		assert_int_equal(WTERMSIG(status), SIGKILL);
-		pair_settle(pair);
-		return true;
-	}
-	assert_int_equal(status, 0);
-	pair_settle(pair);
-	printf("# died before each of %llu accesses\n", (unsigned long long)n - 1);
-	return false;
 }
 
 /* Nobody is at work on any entry, and all memory is that of what is published. */

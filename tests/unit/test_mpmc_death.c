@@ -1,0 +1,588 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Queues of many, and death: a real process is killed before its n-th access to shared
+ * memory, for each n, while it pushes, pops, waits, settles the claims of others. Then
+ * the counts must add up, exactly, and the queue must go on.
+ */
+#include "die.h"
+
+#include <sys/mman.h>
+
+#define CAPACITY 8
+
+/* What a child leaves behind of what it did; not accesses of the kind that step() sees. */
+struct record {
+	volatile uint64_t done; /* elements whose call came back, or the last value taken */
+	volatile uint64_t counts[4];
+};
+
+static struct record *record;
+
+static int open_record(void **state)
+{
+	record = mmap(NULL, sizeof(*record), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+		      0);
+	/* 16 entries, so that a look through the table is a few steps. */
+	return record == MAP_FAILED ? -1 : pair_open_sized(state, 64 << 10);
+}
+
+static int close_record(void **state)
+{
+	munmap(record, sizeof(*record));
+	return pair_close(state);
+}
+
+static void make_queue(struct pair *pair, uint32_t elem_sz)
+{
+	struct evr_mpmc_options options = { .struct_sz = sizeof(options),
+					    .capacity = CAPACITY,
+					    .elem_sz = elem_sz };
+
+	assert_int_equal(evr_mpmc_create(pair->peer, "q", &options), 0);
+}
+
+/* accepted = delivered + lost, of an empty queue; @taken: by whoever is still alive. */
+static void assert_conserved(struct evr_mpmc *queue, uint64_t taken, uint64_t by_others_max)
+{
+	struct evr_mpmc_counts c;
+	uint64_t delivered;
+
+	evr_mpmc_counts(queue, &c);
+	assert_true(c.in == c.out);
+	delivered = c.in - c.holes - c.lost;
+	assert_true(delivered >= taken && delivered - taken <= by_others_max);
+}
+
+/* One goes in and comes out again, and the queue takes its capacity. */
+static void assert_usable(struct evr_mpmc *queue)
+{
+	uint64_t values[CAPACITY + 1] = { 1, 2, 3, 4, 5, 6, 7, 8, 9 }, got[CAPACITY + 1];
+	uint32_t sz = queue->elem_sz;
+
+	assert_int_equal(evr_mpmc_push(queue, values, CAPACITY + 1), CAPACITY);
+	assert_int_equal(evr_mpmc_pop(queue, got, CAPACITY + 1), CAPACITY);
+	assert_memory_equal(got, values, CAPACITY * sz);
+}
+
+static void push_five(struct evr_peer *peer, void *arg)
+{
+	uint64_t values[4] = { 1, 2, 3, 4 }, *to;
+	struct evr_mpmc queue;
+
+	CHECK(!evr_mpmc_open(&queue, peer, "q", 0));
+	CHECK(evr_mpmc_push(&queue, values, 1) == 1);
+	CHECK(evr_mpmc_push(&queue, values + 1, 3) == 3);
+	to = evr_mpmc_reserve(&queue);
+	CHECK(to);
+	*to = 5;
+	evr_mpmc_commit(&queue);
+	CHECK(evr_mpmc_reserve(&queue));
+	evr_mpmc_cancel(&queue);
+	evr_mpmc_close(&queue);
+}
+
+static void mpmc_producer_killed_at_each_step_leaves_no_gap(void **state)
+{
+	bool died = true, seen[6] = { false };
+	struct pair *pair = *state;
+	struct evr_mpmc queue;
+	uint64_t n, nr, got, taken = 0;
+
+	make_queue(pair, 8);
+	assert_int_equal(evr_mpmc_open(&queue, pair->peer, "q", 0), 0);
+	for (n = 1; died; n++) {
+		assert_true(n < STEPS_MAX);
+		died = die_at(pair, n, push_five, NULL);
+		for (nr = 0; evr_mpmc_pop(&queue, &got, 1); nr++)
+			assert_true(got == nr + 1);
+		/* A run is there wholly, or not at all. */
+		assert_true(nr == 0 || nr == 1 || nr == 4 || nr == 5);
+		assert_true(died || nr == 5);
+		seen[nr] = true;
+		taken += nr;
+		assert_conserved(&queue, taken, 0);
+		assert_usable(&queue);
+		taken += CAPACITY;
+	}
+	assert_true(seen[0] && seen[1] && seen[4] && seen[5]);
+	evr_mpmc_close(&queue);
+}
+
+static void push_three_words(struct evr_peer *peer, void *arg)
+{
+	uint32_t values[3] = { 1, 2, 3 };
+	struct evr_mpmc queue;
+
+	CHECK(!evr_mpmc_open(&queue, peer, "q", 0));
+	CHECK(evr_mpmc_push(&queue, values, 3) == 3);
+	evr_mpmc_close(&queue);
+}
+
+static void mpmc_words_killed_at_each_step_need_no_repair(void **state)
+{
+	bool died = true, seen[4] = { false };
+	struct pair *pair = *state;
+	struct evr_mpmc queue;
+	uint64_t n, taken = 0;
+	uint32_t got, nr;
+
+	make_queue(pair, 4);
+	assert_int_equal(evr_mpmc_open(&queue, pair->peer, "q", 0), 0);
+	for (n = 1; died; n++) {
+		assert_true(n < STEPS_MAX);
+		died = die_at(pair, n, push_three_words, NULL);
+		for (nr = 0; evr_mpmc_pop(&queue, &got, 1); nr++)
+			assert_int_equal(got, nr + 1);
+		assert_true(nr <= 3 && (died || nr == 3));
+		seen[nr] = true;
+		taken += nr;
+		assert_conserved(&queue, taken, 0);
+		assert_int_equal(evr_mpmc_dropped(&queue, EVR_PRODUCER), 0);
+	}
+	assert_true(seen[0] && seen[1] && seen[2] && seen[3]);
+	evr_mpmc_close(&queue);
+}
+
+static void pop_five(struct evr_peer *peer, void *arg)
+{
+	struct evr_mpmc queue;
+	const uint64_t *from;
+	uint64_t got[3];
+
+	CHECK(!evr_mpmc_open(&queue, peer, "q", 0));
+	CHECK(evr_mpmc_pop(&queue, got, 1) == 1);
+	record->done = got[0];
+	CHECK(evr_mpmc_pop(&queue, got, 3) == 3);
+	record->done = got[2];
+	from = evr_mpmc_peek(&queue);
+	CHECK(from);
+	evr_mpmc_release(&queue);
+	record->done++;
+	evr_mpmc_close(&queue);
+}
+
+static void mpmc_consumer_killed_at_each_step_counts_its_loss(void **state)
+{
+	uint64_t n, next = 1, got, first, taken = 0;
+	bool died = true, seen_loss = false;
+	struct pair *pair = *state;
+	struct evr_mpmc_counts counts;
+	struct evr_mpmc queue;
+
+	make_queue(pair, 8);
+	assert_int_equal(evr_mpmc_open(&queue, pair->peer, "q", 0), 0);
+	for (n = 1; died; n++) {
+		assert_true(n < STEPS_MAX);
+		while (evr_mpmc_push(&queue, &next, 1))
+			next++;
+		first = next - CAPACITY;
+		record->done = first - 1;
+		died = die_at(pair, n, pop_five, NULL);
+		taken += record->done - (first - 1);
+		/* What is left goes on in order, and nothing that it had comes again. */
+		assert_int_equal(evr_mpmc_pop(&queue, &got, 1), 1);
+		assert_true(got > record->done && got - record->done <= 4);
+		for (taken++; evr_mpmc_pop(&queue, &first, 1); taken++)
+			assert_true(first == ++got);
+		assert_true(got == next - 1);
+		evr_mpmc_counts(&queue, &counts);
+		seen_loss |= counts.lost > 0;
+		/* It may have died after a call's last store and before it came back. */
+		assert_conserved(&queue, taken, 3);
+		taken = counts.in - counts.holes - counts.lost;
+	}
+	assert_true(seen_loss && counts.holes == 0);
+	assert_usable(&queue);
+	evr_mpmc_close(&queue);
+}
+
+static void hold_claims(struct evr_peer *peer, void *arg)
+{
+	struct evr_mpmc queue, other;
+
+	CHECK(!evr_mpmc_open(&queue, peer, "q", 0));
+	CHECK(!evr_mpmc_open(&other, peer, "q", 0));
+	CHECK(evr_mpmc_peek(&queue));
+	CHECK(evr_mpmc_reserve(&queue));
+	CHECK(evr_mpmc_reserve(&other));
+	raise(SIGKILL);
+}
+
+static void settle_as(struct evr_peer *peer, void *arg)
+{
+	struct evr_mpmc queue;
+	uint64_t got;
+
+	/* Attaching has reaped, unless it is told not to: then whoever comes by does it. */
+	CHECK(!evr_mpmc_open(&queue, peer, "q", 0));
+	evr_mpmc_pop(&queue, &got, 1);
+	evr_mpmc_close(&queue);
+}
+
+static void mpmc_settler_killed_at_each_step_counts_once(void **state)
+{
+	uint64_t n, value = 1, got, holes = 0, lost = 0;
+	struct pair *pair = *state;
+	struct evr_mpmc_counts c;
+	struct evr_mpmc queue;
+	bool died = true;
+	pid_t pid;
+
+	evr_reap_auto(pair->peer, false);
+	make_queue(pair, 8);
+	assert_int_equal(evr_mpmc_open(&queue, pair->peer, "q", 0), 0);
+	for (n = 1; died; n++) {
+		assert_true(n < STEPS_MAX);
+		assert_int_equal(evr_mpmc_push(&queue, &value, 1), 1);
+		pid = pair_fork(pair, hold_claims, NULL);
+		assert_true(waitpid(pid, NULL, 0) == pid);
+		died = die_at(pair, n, settle_as, NULL);
+		holes += 2;
+		lost += 1;
+		assert_int_equal(evr_mpmc_pop(&queue, &got, 1), 0);
+		evr_mpmc_counts(&queue, &c);
+		assert_true(c.holes == holes && c.lost == lost);
+		assert_true(c.in == c.out && c.in == 3 * n);
+	}
+	assert_usable(&queue);
+	evr_mpmc_close(&queue);
+}
+
+static void mpmc_claims_of_the_dead_are_reported(void **state)
+{
+	struct evr_reap_report report = { 0 };
+	struct pair *pair = *state;
+	struct evr_mpmc queue;
+	uint64_t value = 1;
+	pid_t pid;
+
+	evr_reap_auto(pair->peer, false);
+	make_queue(pair, 8);
+	assert_int_equal(evr_mpmc_open(&queue, pair->peer, "q", 0), 0);
+	assert_int_equal(evr_mpmc_push(&queue, &value, 1), 1);
+	pid = pair_fork(pair, hold_claims, NULL);
+	assert_true(waitpid(pid, NULL, 0) == pid);
+	while (!report.peers) {
+		evr_peer_check(pair->peer);
+		assert_true(evr_reap_dead(pair->peer, &report) >= 0);
+	}
+	assert_int_equal(report.claims, 3);
+	assert_int_equal(evr_mpmc_pop(&queue, &value, 1), 0);
+	assert_conserved(&queue, 0, 0);
+	assert_usable(&queue);
+	evr_mpmc_close(&queue);
+}
+
+static void wait_in_vain(struct evr_peer *peer, void *arg)
+{
+	struct evr_waiter waiter;
+	struct evr_mpmc queue;
+	uint64_t got;
+
+	CHECK(!evr_waiter_init(&waiter, peer, EVR_WAIT_SLEEP));
+	CHECK(!evr_mpmc_open(&queue, peer, "q", 0));
+	CHECK(evr_mpmc_pop_wait(&queue, &waiter, &got, 1, evr_now_ns() + 1000000) == -ETIMEDOUT);
+	evr_mpmc_close(&queue);
+	evr_waiter_fini(&waiter);
+}
+
+static void mpmc_waiter_killed_at_each_step_leaves_no_seat(void **state)
+{
+	struct pair *pair = *state;
+	struct evr_mpmc_counts c;
+	struct evr_mpmc queue;
+	uint64_t n, value = 1, got;
+	bool died = true;
+
+	make_queue(pair, 8);
+	assert_int_equal(evr_mpmc_open(&queue, pair->peer, "q", 0), 0);
+	for (n = 1; died; n++) {
+		assert_true(n < STEPS_MAX);
+		died = die_at(pair, n, wait_in_vain, NULL);
+		assert_true(crowd_is_empty(queue.ends[EVR_CONSUMER].waiting));
+		assert_int_equal(evr_mpmc_push(&queue, &value, 1), 1);
+		assert_int_equal(evr_mpmc_pop(&queue, &got, 1), 1);
+	}
+	evr_mpmc_counts(&queue, &c);
+	assert_true(c.rings[EVR_PRODUCER] == 0 && c.parks[EVR_CONSUMER] > 0);
+	evr_mpmc_close(&queue);
+}
+
+/* Sleeps for elements until it is killed; counts what it got. */
+static void serve(struct evr_peer *peer, void *arg)
+{
+	volatile uint64_t *count = arg;
+	struct evr_waiter waiter;
+	struct evr_mpmc queue;
+	uint64_t got;
+
+	CHECK(!evr_waiter_init(&waiter, peer, EVR_WAIT_SLEEP));
+	CHECK(!evr_mpmc_open(&queue, peer, "q", 0));
+	for (;;) {
+		CHECK(evr_mpmc_pop_wait(&queue, &waiter, &got, 1, EVR_NO_DEADLINE) == 1);
+		++*count;
+	}
+}
+
+static uint64_t served(uint32_t nr)
+{
+	uint64_t sum = 0;
+	uint32_t i;
+
+	for (i = 0; i < nr; i++)
+		sum += record->counts[i];
+	return sum;
+}
+
+static void wait_until_seated(struct evr_mpmc *queue, uint32_t nr)
+{
+	struct evr_crowd *crowd = queue->ends[EVR_CONSUMER].waiting;
+	struct evr_peer_id id;
+	uint32_t slot, seated;
+
+	do {
+		pair_sleep_us(200);
+		for (slot = 0, seated = 0; slot < 16; slot++)
+			seated += !!seats_taken(queue->peer, crowd, slot, &id);
+	} while (seated != nr);
+}
+
+static void push_two(struct evr_peer *peer, void *arg)
+{
+	uint64_t value = 1;
+	struct evr_mpmc queue;
+
+	CHECK(!evr_mpmc_open(&queue, peer, "q", 0));
+	CHECK(evr_mpmc_push(&queue, &value, 1) == 1);
+	CHECK(evr_mpmc_push(&queue, &value, 1) == 1);
+	evr_mpmc_close(&queue);
+}
+
+/* Whatever was published is served, though its publisher may have died before it rang. */
+static void mpmc_waker_killed_at_each_step_wakes_all_the_same(void **state)
+{
+	struct pair *pair = *state;
+	struct evr_mpmc_counts c;
+	struct evr_mpmc queue;
+	bool died = true;
+	uint64_t n, until;
+	pid_t pids[2];
+	int i;
+
+	make_queue(pair, 8);
+	assert_int_equal(evr_mpmc_open(&queue, pair->peer, "q", 0), 0);
+	for (i = 0; i < 2; i++)
+		pids[i] = pair_fork(pair, serve, (void *)&record->counts[i]);
+	for (n = 1; died; n++) {
+		assert_true(n < STEPS_MAX);
+		wait_until_seated(&queue, 2);
+		died = die_among(pair, n, push_two, NULL);
+		for (until = pair_deadline();; pair_sleep_us(200)) {
+			evr_peer_check(pair->peer);
+			evr_reap_dead(pair->peer, NULL);
+			evr_mpmc_counts(&queue, &c);
+			if (c.in == c.out && served(2) == c.in - c.holes)
+				break;
+			assert_true(evr_now_ns() < until);
+		}
+		assert_true(c.lost == 0);
+	}
+	assert_true(served(2) > 2);
+	for (i = 0; i < 2; i++)
+		pair_kill(pids[i]);
+	pair_settle(pair);
+	evr_mpmc_close(&queue);
+}
+
+/* One publication, one sleeper. */
+static void mpmc_each_publication_wakes_one(void **state)
+{
+	struct pair *pair = *state;
+	struct evr_mpmc_counts c;
+	struct evr_mpmc queue;
+	uint64_t n, value = 1;
+	pid_t pids[4];
+	int i;
+
+	make_queue(pair, 8);
+	assert_int_equal(evr_mpmc_open(&queue, pair->peer, "q", 0), 0);
+	for (i = 0; i < 4; i++)
+		pids[i] = pair_fork(pair, serve, (void *)&record->counts[i]);
+	for (n = 1; n <= 100; n++) {
+		wait_until_seated(&queue, 4);
+		assert_int_equal(evr_mpmc_push(&queue, &value, 1), 1);
+		while (served(4) != n)
+			pair_sleep_us(200);
+	}
+	wait_until_seated(&queue, 4);
+	evr_mpmc_counts(&queue, &c);
+	assert_true(c.rings[EVR_PRODUCER] == 100);
+	/* In turn, so that none of them starves. */
+	for (i = 0; i < 4; i++)
+		assert_true(record->counts[i] >= 20);
+	for (i = 0; i < 4; i++)
+		pair_kill(pids[i]);
+	pair_settle(pair);
+	evr_mpmc_close(&queue);
+}
+
+/* It was rung, and dies before it takes: the other one serves. */
+static void mpmc_waiter_that_dies_when_rung_is_replaced(void **state)
+{
+	struct pair *pair = *state;
+	struct evr_mpmc queue;
+	uint64_t n, value = 1;
+	int status = -1;
+	pid_t pids[2];
+
+	make_queue(pair, 8);
+	assert_int_equal(evr_mpmc_open(&queue, pair->peer, "q", 0), 0);
+	pids[1] = pair_fork(pair, serve, (void *)&record->counts[1]);
+	for (n = 1; n <= 10; n++) {
+		pids[0] = pair_fork(pair, serve, (void *)&record->counts[0]);
+		wait_until_seated(&queue, 2);
+		kill(pids[0], SIGSTOP);
+		assert_int_equal(waitpid(pids[0], &status, WUNTRACED), pids[0]);
+		/* Two, and each of them is rung for one. */
+		assert_int_equal(evr_mpmc_push(&queue, &value, 1), 1);
+		assert_int_equal(evr_mpmc_push(&queue, &value, 1), 1);
+		pair_kill(pids[0]);
+		while (served(2) != 2 * n) {
+			evr_peer_check(pair->peer);
+			evr_reap_dead(pair->peer, NULL);
+			pair_sleep_us(200);
+		}
+	}
+	assert_true(record->counts[0] == 0);
+	pair_kill(pids[1]);
+	pair_settle(pair);
+	evr_mpmc_close(&queue);
+}
+
+static void stop_in_a_claim(struct evr_peer *peer, void *arg)
+{
+	struct evr_mpmc queue;
+	uint64_t *to;
+
+	CHECK(!evr_mpmc_open(&queue, peer, "q", 0));
+	to = evr_mpmc_reserve(&queue);
+	CHECK(to);
+	raise(SIGSTOP);
+	*to = 9;
+	evr_mpmc_commit(&queue);
+	evr_mpmc_close(&queue);
+}
+
+static void mpmc_stopped_claimer_is_not_dead(void **state)
+{
+	struct pair *pair = *state;
+	struct evr_mpmc queue;
+	uint64_t value = 1, until;
+	int status = -1;
+	pid_t pid;
+
+	make_queue(pair, 8);
+	assert_int_equal(evr_mpmc_open(&queue, pair->peer, "q", 0), 0);
+	pid = pair_fork(pair, stop_in_a_claim, NULL);
+	assert_int_equal(waitpid(pid, &status, WUNTRACED), pid);
+	assert_true(WIFSTOPPED(status));
+	assert_int_equal(evr_mpmc_push(&queue, &value, 1), 1);
+	/* Longer than anybody waits between two looks for evidence. */
+	for (until = evr_now_ns() + 150000000; evr_now_ns() < until; pair_sleep_us(1000)) {
+		evr_peer_check(pair->peer);
+		assert_int_equal(evr_mpmc_pop(&queue, &value, 1), 0);
+		assert_int_equal(evr_mpmc_state(&queue), EVR_RING_BUSY);
+	}
+	assert_int_equal(evr_reap_dead(pair->peer, NULL), 0);
+	kill(pid, SIGCONT);
+	pair_join(pid);
+	assert_int_equal(evr_mpmc_pop(&queue, &value, 1), 1);
+	assert_true(value == 9);
+	assert_int_equal(evr_mpmc_pop(&queue, &value, 1), 1);
+	assert_true(value == 1);
+	assert_conserved(&queue, 2, 0);
+	evr_mpmc_close(&queue);
+}
+
+/* Pushes runs until it is killed. */
+static void flood(struct evr_peer *peer, void *arg)
+{
+	uint64_t values[3] = { 1, 2, 3 };
+	struct evr_waiter waiter;
+	struct evr_mpmc queue;
+
+	CHECK(!evr_waiter_init(&waiter, peer, EVR_WAIT_ADAPTIVE));
+	CHECK(!evr_mpmc_open(&queue, peer, "q", 0));
+	for (;;)
+		CHECK(evr_mpmc_push_wait(&queue, &waiter, values, 3, EVR_NO_DEADLINE) == 3);
+}
+
+/* Takes until it is killed. */
+static void drain(struct evr_peer *peer, void *arg)
+{
+	struct evr_waiter waiter;
+	struct evr_mpmc queue;
+	uint64_t got[2];
+
+	CHECK(!evr_waiter_init(&waiter, peer, EVR_WAIT_ADAPTIVE));
+	CHECK(!evr_mpmc_open(&queue, peer, "q", 0));
+	for (;;)
+		CHECK(evr_mpmc_pop_wait(&queue, &waiter, got, 2, EVR_NO_DEADLINE) > 0);
+}
+
+static void mpmc_storm_of_kills_keeps_the_queue_going(void **state)
+{
+	struct pair *pair = *state;
+	uint64_t seed = 3, before, until, got;
+	struct evr_mpmc_counts c;
+	struct evr_mpmc queue;
+	pid_t pids[4];
+	int i, round;
+
+	make_queue(pair, 8);
+	assert_int_equal(evr_mpmc_open(&queue, pair->peer, "q", 0), 0);
+	for (i = 0; i < 4; i++)
+		pids[i] = pair_fork(pair, i % 2 ? drain : flood, NULL);
+	for (round = 0; round < 40; round++) {
+		i = (int)(pair_random(&seed) % 4);
+		pair_sleep_us(seed % 3000);
+		pair_kill(pids[i]);
+		pids[i] = pair_fork(pair, i % 2 ? drain : flood, NULL);
+		evr_mpmc_counts(&queue, &c);
+		before = c.out;
+		/* It goes on, whatever the dead held. */
+		for (until = pair_deadline(); c.out < before + 20; evr_mpmc_counts(&queue, &c)) {
+			assert_true(evr_now_ns() < until);
+			pair_sleep_us(200);
+		}
+	}
+	for (i = 0; i < 4; i++)
+		pair_kill(pids[i]);
+	pair_settle(pair);
+	for (got = 0; evr_mpmc_pop(&queue, &got, 1);)
+		;
+	evr_mpmc_counts(&queue, &c);
+	assert_true(c.in == c.out && c.corrupt == 0);
+	assert_usable(&queue);
+	evr_mpmc_close(&queue);
+}
+
+int main(void)
+{
+#define CASE(fn) cmocka_unit_test_setup_teardown(fn, open_record, close_record)
+	const struct CMUnitTest tests[] = {
+		CASE(mpmc_producer_killed_at_each_step_leaves_no_gap),
+		CASE(mpmc_words_killed_at_each_step_need_no_repair),
+		CASE(mpmc_consumer_killed_at_each_step_counts_its_loss),
+		CASE(mpmc_settler_killed_at_each_step_counts_once),
+		CASE(mpmc_claims_of_the_dead_are_reported),
+		CASE(mpmc_waiter_killed_at_each_step_leaves_no_seat),
+		CASE(mpmc_waker_killed_at_each_step_wakes_all_the_same),
+		CASE(mpmc_each_publication_wakes_one),
+		CASE(mpmc_waiter_that_dies_when_rung_is_replaced),
+		CASE(mpmc_stopped_claimer_is_not_dead),
+		CASE(mpmc_storm_of_kills_keeps_the_queue_going),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
