@@ -12,10 +12,17 @@
 
 /* 0: count only. */
 static uint64_t steps, steps_to_live;
+/* What happens then, instead of death: another's turn, in between. */
+static void (*steps_turn)(void *arg);
+static void *steps_arg;
 
 static inline void step(void)
 {
-	if (++steps == steps_to_live)
+	if (++steps != steps_to_live)
+		return;
+	if (steps_turn)
+		steps_turn(steps_arg);
+	else
 		raise(SIGKILL);
 }
 

@@ -81,6 +81,71 @@ static void push_five(struct evr_peer *peer, void *arg)
 	evr_mpmc_close(&queue);
 }
 
+/* One handle is stopped between two accesses, while another one pushes and pops. */
+struct turn {
+	struct evr_mpmc *other;
+	uint64_t sum, nr; /* of what it took */
+	bool pushes;
+};
+
+static void take_turn(void *arg)
+{
+	uint64_t values[2] = { 100, 1000 }, got[2];
+	struct turn *turn = arg;
+	uint32_t i, nr;
+
+	if (turn->pushes)
+		assert_int_equal(evr_mpmc_push(turn->other, values, 2), 2);
+	nr = evr_mpmc_pop(turn->other, got, 2);
+	turn->nr += nr;
+	for (i = 0; i < nr; i++)
+		turn->sum += got[i];
+}
+
+static void mpmc_another_in_between_at_each_step(void **state)
+{
+	uint64_t values[3] = { 1, 2, 3 }, got[CAPACITY], n, sum, nr, i;
+	struct pair *pair = *state;
+	struct evr_mpmc queue, other;
+	static struct turn turn;
+	uint32_t mode;
+
+	make_queue(pair, 8);
+	assert_int_equal(evr_mpmc_open(&queue, pair->peer, "q", 0), 0);
+	assert_int_equal(evr_mpmc_open(&other, pair->peer, "q", 0), 0);
+	turn.other = &other;
+	steps_turn = take_turn;
+	steps_arg = &turn;
+	for (mode = 0; mode < 4; mode++) {
+		turn.pushes = mode & 1;
+		steps_to_live = 0;
+		for (n = 1; n == 1 || steps >= n - 1; n++) {
+			turn.nr = turn.sum = 0;
+			if (mode & 2)
+				assert_int_equal(evr_mpmc_push(&queue, values, 3), 3);
+			steps = 0;
+			steps_to_live = n;
+			if (!(mode & 2))
+				assert_int_equal(evr_mpmc_push(&queue, values, 3), 3);
+			nr = evr_mpmc_pop(&queue, got, 3);
+			steps_to_live = 0;
+			nr += evr_mpmc_pop(&queue, got + nr, CAPACITY - (uint32_t)nr);
+			for (i = 0, sum = turn.sum; i < nr; i++)
+				sum += got[i];
+			assert_int_equal(evr_mpmc_pop(&queue, got, 1), 0);
+			nr += turn.nr;
+			if (nr == 3)
+				assert_true(sum == 6);
+			else
+				assert_true(nr == 5 && turn.pushes && sum == 1106);
+		}
+		printf("# stopped before each of %llu accesses\n", (unsigned long long)n - 2);
+	}
+	steps_turn = NULL;
+	evr_mpmc_close(&queue);
+	evr_mpmc_close(&other);
+}
+
 static void mpmc_producer_killed_at_each_step_leaves_no_gap(void **state)
 {
 	bool died = true, seen[6] = { false };
@@ -571,6 +636,7 @@ int main(void)
 {
 #define CASE(fn) cmocka_unit_test_setup_teardown(fn, open_record, close_record)
 	const struct CMUnitTest tests[] = {
+		CASE(mpmc_another_in_between_at_each_step),
 		CASE(mpmc_producer_killed_at_each_step_leaves_no_gap),
 		CASE(mpmc_words_killed_at_each_step_need_no_repair),
 		CASE(mpmc_consumer_killed_at_each_step_counts_its_loss),
