@@ -41,8 +41,10 @@ enum { CELL_EMPTY, CELL_WRITING, CELL_FULL, CELL_READING, CELL_HOLE };
 
 /* Steps from one cell to the next after which a search by halves is sooner there. */
 #define MPMC_WALK_MAX 16
-/* What others make fail so often has met nonsense, not contention. */
-#define MPMC_TRIES_MAX 100000
+/* So often passed by others, a call gives up: BUSY. */
+#define MPMC_TRIES_MAX 10000
+/* So often in one call a cell was of another lap than all around it say. */
+#define MPMC_STRAYS_MAX 64
 
 static const uint64_t wanted_states[] = { CELL_EMPTY, CELL_FULL };
 static const uint64_t claim_states[] = { CELL_WRITING, CELL_READING };
@@ -203,7 +205,7 @@ static bool claim_is_dead(const struct evr_mpmc *q, uint64_t u_word)
 enum mpmc_front evr_mpmc_front(struct evr_mpmc *q, enum evr_role role, uint64_t *u_word)
 {
 	struct evr_mpmc_end *end = &q->ends[role];
-	uint32_t tries, walked = 0;
+	uint32_t tries, walked = 0, strays = 0;
 	enum evr_role holder;
 	uint64_t lap;
 
@@ -221,6 +223,8 @@ enum mpmc_front evr_mpmc_front(struct evr_mpmc *q, enum evr_role role, uint64_t 
 				evr_mpmc_search(q, role);
 			break;
 		case CELL_IS_ASTRAY:
+			if (++strays > MPMC_STRAYS_MAX)
+				return MPMC_NONSENSE;
 			evr_mpmc_search(q, role);
 			break;
 		case CELL_IS_HOLE:
@@ -236,7 +240,7 @@ enum mpmc_front evr_mpmc_front(struct evr_mpmc *q, enum evr_role role, uint64_t 
 			return MPMC_NONSENSE;
 		}
 	}
-	return MPMC_NONSENSE;
+	return MPMC_BUSY;
 }
 
 /* One cell of a claim that is being settled, but its first. */
