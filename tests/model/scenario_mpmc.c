@@ -312,6 +312,37 @@ SCENARIO(mpmc_sleep_dies) = {
 	.longer = { { MODEL_SC, 2, 1, 0 }, { MODEL_SC, 1, 2, 0 }, { MODEL_TSO, 1, 1, 2 } },
 };
 
+/* Two threads of one peer: they share a slot's bit. */
+static void setup_threads(void *state)
+{
+	struct state *s = state;
+
+	open_and_wait(s, 3);
+	evr_mpmc_close(&s->queues[1]);
+	evr_waiter_fini(&s->waiters[1]);
+	MODEL_CHECK(!evr_mpmc_open(&s->queues[1], model_peer(0), "q", 0));
+	MODEL_CHECK(!evr_waiter_init(&s->waiters[1], model_peer(0), EVR_WAIT_SLEEP));
+}
+
+static void push_two_singly(struct evr_peer *peer, void *state)
+{
+	push_some(state, 1);
+	push_some(state, 1);
+}
+
+SCENARIO(mpmc_sleep_threads) = {
+	.name = "mpmc-sleep-threads",
+	.flags = MODEL_THREADS,
+	.state_sz = sizeof(struct state),
+	.procs = { { "thread", sleep_for_one },
+		   { "thread-too", sleep_for_one },
+		   { "pusher", push_two_singly } },
+	.setup = setup_threads,
+	.end = nobody_overslept,
+	.check = { { MODEL_SC, 2, 0, 0 } },
+	.longer = { { MODEL_SC, 3, 0, 0 }, { MODEL_TSO, 2, 0, 2 } },
+};
+
 /* Room is waited for as elements are. */
 static void sleep_for_room(struct evr_peer *peer, void *state)
 {
