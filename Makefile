@@ -10,7 +10,7 @@ PREFIX   ?= /usr/local
 Q        := @
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check check-long check-module bench lib module install install-module uninstall \
+.PHONY: help demo check check-long check-module bench bench-vm lib module install install-module uninstall \
 	vm-shell style sparse clean distclean builddir deps setup
 
 help: ## this list
@@ -38,9 +38,15 @@ check-module: ## only the module: build and tests in the four virtual machines
 	$(Q)tools/install-deps build vm kernels check
 	$(Q)tests/ci/check 10 40 45 50 51 60 70
 
-bench: setup ## measure, on this machine
+bench: setup ## measure, on this machine (docs/performance.md)
 	$(Q)nice -n 0 meson compile -C $(BUILDDIR)
 	$(Q)meson test -C $(BUILDDIR) --benchmark --verbose --num-processes 1
+
+bench-vm: ## measure the device against futex, eventfd, pidfd in one virtual machine, as ratios (no KVM: times mean little)
+	$(Q)tools/install-deps build vm
+	$(Q)$(MAKE) --no-print-directory lib
+	$(Q)tools/vm/run --kernel $(KERNEL) --mem 2048 --timeout 600 --file $(TOOL) -- sh -c \
+		'for b in contiguous ring wake ringtrip bytes; do $(TOOL) bench $$b || exit; echo; done'
 
 lib: setup ## build library and tool
 	$(Q)meson compile -C $(BUILDDIR)

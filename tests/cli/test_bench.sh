@@ -19,6 +19,51 @@ for bench in ringtrip spsc wake; do
 	err_is_empty
 done
 
+it bench_ringtrip_says_what_it_is_made_of
+if [ "$cpus" -gt 1 ]; then
+	run bench --backend "$EVERING_BACKEND" --count 50 --repeats 2 ringtrip
+	ends_with 0
+	out_has 'what it is made of'
+	out_has 'line and message$'
+	out_has 'spinning: .*x the time \(p50\) of line and message'
+fi
+
+it bench_ring_tells_of_every_rival
+run bench --backend "$EVERING_BACKEND" --count 50 --repeats 2 ring
+ends_with 0
+for rival in 'evering ring' 'eventfd write' 'futex wake' 'evering ring, take' 'eventfd write, read'; do
+	out_has "^  $rival +8 B"
+done
+out_has 'evering ring, sleeping: .*x the rate of eventfd write'
+err_is_empty
+
+it bench_death_has_one_kind_of_victim_for_all
+run bench --backend "$EVERING_BACKEND" --count 2 --repeats 2 death
+ends_with 0
+out_has '^  evering bell 63 '
+out_has '^  evering fd\+poll '
+out_has '^  pidfd\+poll '
+out_has 'evering fd\+poll, sleeping: .*x the time \(p50\) of pidfd\+poll'
+err_is_empty
+
+it bench_contiguous_needs_the_device
+run bench --backend local contiguous
+ends_with 1
+err_has 'contiguous memory: not supported by this backend'
+
+if [ "$EVERING_BACKEND" = device ]; then
+	it bench_contiguous_finds_the_largest_run
+	run bench contiguous
+	ends_with 0
+	out_has '^  as it is +[0-9.]+ [MG]iB +[0-9.]+ [MG]iB +[0-9.]+ '
+	out_has '^  in pieces '
+	out_has '^  given back +[0-9.]+ [MG]iB +[0-9.]+ [MG]iB '
+	run bench --json contiguous
+	ends_with 0
+	json "$OUT"
+	json_is "$OUT" '.[0].results | map(.memory) | join(",")' 'as it is,in pieces,given back'
+fi
+
 it bench_bytes_takes_a_size
 run bench --backend "$EVERING_BACKEND" --count 20 --repeats 1 --size 4K bytes
 ends_with 0

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bench_contiguous.h"
 #include "command.h"
 #include "format.h"
 #include "json.h"
@@ -41,8 +42,9 @@ static const struct option_row options[] = {
 	{ NULL, 0, OPTION_FLAG, NULL, NULL, NULL, 0, 0, NULL },
 };
 
-static const struct bench *const benches[] = { &ringtrip_bench, &spsc_bench, &bytes_bench,
-					       &wake_bench, NULL };
+static const struct bench *const benches[] = {
+	&ringtrip_bench, &spsc_bench, &bytes_bench, &ring_bench, &wake_bench, &death_bench, NULL
+};
 
 static const char *manner_text(enum rival_manner manner)
 {
@@ -218,6 +220,41 @@ static void print_ratios(const struct results *results)
 	}
 }
 
+/* What each of the account's rivals takes more than the one before, in nanoseconds. */
+static double account_ns(const struct results *results, int nr, uint64_t of_size)
+{
+	const struct rival *const *account = results->bench->account;
+	const struct series *series = find_series(results, account[nr], of_size);
+	const struct series *before = nr ? find_series(results, account[nr - 1], of_size) : NULL;
+
+	return series_percentile(series, 0.5) - (before ? series_percentile(before, 0.5) : 0);
+}
+
+static bool has_account(const struct results *results, uint64_t of_size)
+{
+	for (int i = 0; results->bench->account[i]; i++)
+		if (!find_series(results, results->bench->account[i], of_size))
+			return false;
+	return results->bench->account[0];
+}
+
+static void print_account(const struct results *results)
+{
+	uint64_t of_size = results->nr ? results->series[0].size : 0;
+
+	if (!has_account(results, of_size))
+		return;
+	printf("\n  what it is made of (p50):\n");
+	for (int i = 0; results->bench->account[i]; i++) {
+		char time[FORMAT_SZ];
+		double ns = account_ns(results, i, of_size);
+
+		format_time(time, ns < 0 ? -ns : ns);
+		printf("  %12s  %s%s\n", time, i ? (ns < 0 ? "less by " : "more by ") : "",
+		       results->bench->account[i]->name);
+	}
+}
+
 static void print_results(const struct results *results)
 {
 	const struct series_plan *plan = &results->plan;
@@ -237,6 +274,7 @@ static void print_results(const struct results *results)
 	for (int manner = RIVAL_SPINS; manner <= RIVAL_SLEEPS; manner++)
 		print_manner(results, (enum rival_manner)manner);
 	print_ratios(results);
+	print_account(results);
 }
 
 static struct json_object *series_to_json(const struct series *series, enum bench_unit unit)
@@ -298,6 +336,13 @@ static struct json_object *results_to_json(const struct results *results)
 	return object;
 }
 
+static enum evr_backend chosen_backend(void)
+{
+	if (backend_text)
+		return strcmp(backend_text, "device") ? EVR_BACKEND_LOCAL : EVR_BACKEND_DEVICE;
+	return evr_backend_available(EVR_BACKEND_DEVICE) ? EVR_BACKEND_DEVICE : EVR_BACKEND_LOCAL;
+}
+
 static int run_bench(const struct bench *bench, struct json_object *list)
 {
 	struct results results = { .bench = bench };
@@ -307,11 +352,7 @@ static int run_bench(const struct bench *bench, struct json_object *list)
 	results.plan.batch = bench->batch > 1 && batch_given ? batch : bench->batch;
 	results.plan.repeats = (int)repeats;
 	results.plan.count = bench == &death_bench && !count ? DEATHS_DEFAULT : count;
-	results.plan.backend = evr_backend_available(EVR_BACKEND_DEVICE) ? EVR_BACKEND_DEVICE :
-									   EVR_BACKEND_LOCAL;
-	if (backend_text)
-		results.plan.backend = strcmp(backend_text, "device") ? EVR_BACKEND_LOCAL :
-									EVR_BACKEND_DEVICE;
+	results.plan.backend = chosen_backend();
 	err = measure(&results);
 	if (list)
 		json_object_array_add(list, results_to_json(&results));
@@ -332,17 +373,18 @@ static int run(int operands_nr, char **operands)
 		if (!strcmp(benches[i]->name, operands[0]))
 			bench = benches[i];
 	}
-	if (!bench)
+	if (!bench && strcmp(operands[0], "contiguous"))
 		return message_usage(
-			"there is no bench '%s'; there are ringtrip, spsc, bytes and wake",
+			"there is no bench '%s'; there are ringtrip, spsc, bytes, ring, "
+			"wake, death and contiguous",
 			operands[0]);
 	if (backend_text && strcmp(backend_text, "device") && strcmp(backend_text, "local"))
 		return message_usage("--backend: '%s' is not device or local", backend_text);
-	if (batch_given && bench->batch == 1)
+	if (batch_given && bench != &spsc_bench)
 		return message_usage("--batch: only spsc has batches");
 	if (json)
 		list = json_object_new_array();
-	status = run_bench(bench, list);
+	status = bench ? run_bench(bench, list) : bench_contiguous(chosen_backend(), list);
 	if (bench == &wake_bench && !status) {
 		if (!list)
 			printf("\n");
@@ -355,7 +397,7 @@ static int run(int operands_nr, char **operands)
 
 const struct command bench_command = {
 	.name = "bench",
-	.operands = "ringtrip|spsc|bytes|wake",
+	.operands = "ringtrip|spsc|bytes|ring|wake|death|contiguous",
 	.summary = "Measure against pipes, sockets and bare memory",
 	.details =
 		"Two processes, on two CPUs where there are two; everything is written and read; the\n"

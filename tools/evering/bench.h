@@ -25,11 +25,14 @@ struct bench {
 	struct {
 		const struct rival *ours, *theirs;
 	} ratios[BENCH_RIVALS_MAX];
+	/* Each does what the one before does, and more: what the time is made of. */
+	const struct rival *account[BENCH_RIVALS_MAX];
 };
 
 extern const struct bench ringtrip_bench;
 extern const struct bench spsc_bench;
 extern const struct bench bytes_bench;
+extern const struct bench ring_bench;
 extern const struct bench wake_bench;
 extern const struct bench death_bench;
 

@@ -291,8 +291,77 @@ static void line_far(struct stage *stage)
 	stage_end(stage);
 }
 
+/* The same with a message beside the word, on lines of its own: what a ring cannot do without. */
+static inline uint8_t *lines_of(const struct stage *stage, enum stage_side to)
+{
+	return (uint8_t *)stage->page + (to == STAGE_NEAR ? 0 : stage_lines_sz(stage));
+}
+
+static inline void lines_send(struct stage *stage, uint64_t turn)
+{
+	uint8_t *lines = lines_of(stage, !stage->side);
+
+	payload_write(lines + EVR_LINE_SZ, stage->size, turn);
+	evr_a64_store_release((struct evr_a64 *)lines, turn);
+}
+
+static inline uint64_t lines_receive(struct stage *stage, uint64_t turn)
+{
+	uint8_t *lines = lines_of(stage, stage->side);
+
+	while (evr_a64_load_acquire((struct evr_a64 *)lines) != turn)
+		evr_pause();
+	return payload_read(lines + EVR_LINE_SZ, stage->size);
+}
+
+static __attribute__((noinline)) uint64_t lines_ping(struct stage *stage, uint64_t first,
+						     uint64_t count)
+{
+	struct histogram *ticks = &stage->shared->ticks;
+	uint64_t before = machine_ticks();
+	uint64_t sum = 0;
+
+	for (uint64_t turn = first + 1; turn <= first + count; turn++) {
+		uint64_t now;
+
+		lines_send(stage, turn);
+		sum += lines_receive(stage, turn);
+		now = machine_ticks();
+		histogram_add(ticks, now - before);
+		before = now;
+	}
+	return sum;
+}
+
+static __attribute__((noinline)) uint64_t lines_pong(struct stage *stage, uint64_t first,
+						     uint64_t count)
+{
+	uint64_t sum = 0;
+
+	for (uint64_t turn = first + 1; turn <= first + count; turn++) {
+		sum += lines_receive(stage, turn);
+		lines_send(stage, turn);
+	}
+	return sum;
+}
+
+static void lines_side(struct stage *stage)
+{
+	uint64_t (*play)(struct stage *, uint64_t, uint64_t) =
+		stage->side == STAGE_NEAR ? lines_ping : lines_pong;
+
+	play(stage, 0, stage->warmup);
+	if (stage->side == STAGE_NEAR)
+		histogram_clear(&stage->shared->ticks);
+	stage_begin(stage);
+	stage->shared->halves[stage->side].check = play(stage, stage->warmup, stage->count);
+	stage_end(stage);
+}
+
 const struct rival ringtrip_line = { "bare cache line", RIVAL_SPINS, stage_prepare_page, line_near,
 				     line_far };
+static const struct rival ringtrip_lines = { "line and message", RIVAL_SPINS, stage_prepare_lines,
+					     lines_side, lines_side };
 const struct rival ringtrip_spinning = { "evering", RIVAL_SPINS, stage_prepare_segment, spin_near,
 					 spin_far };
 const struct rival ringtrip_adaptive = { "evering", RIVAL_ADAPTS, stage_prepare_segment, wait_side,
@@ -310,9 +379,11 @@ const struct bench ringtrip_bench = {
 	.unit = BENCH_ROUND_TRIPS,
 	.sizes = { 64 },
 	.batch = 1,
-	.rivals = { &ringtrip_line, &ringtrip_spinning, &ringtrip_adaptive, &ringtrip_sleeping,
-		    &ringtrip_pipe, &ringtrip_socket },
+	.rivals = { &ringtrip_line, &ringtrip_lines, &ringtrip_spinning, &ringtrip_adaptive,
+		    &ringtrip_sleeping, &ringtrip_pipe, &ringtrip_socket },
 	.ratios = { { &ringtrip_spinning, &ringtrip_line },
+		    { &ringtrip_spinning, &ringtrip_lines },
 		    { &ringtrip_sleeping, &ringtrip_pipe },
 		    { &ringtrip_sleeping, &ringtrip_socket } },
+	.account = { &ringtrip_line, &ringtrip_lines, &ringtrip_spinning },
 };

@@ -164,8 +164,8 @@ const struct bench wake_bench = {
 	.ratios = { { &bells, &futexes }, { &bells, &eventfds } },
 };
 
-/* A child that does what @live says, tells that it is ready, and waits to be killed. */
-static pid_t start_victim(struct stage *stage, void (*live)(struct stage *stage))
+/* A child that becomes a peer, tells that it is ready, and waits to be killed. */
+static pid_t start_victim(struct stage *stage)
 {
 	int ready[2];
 	pid_t victim;
@@ -179,7 +179,7 @@ static pid_t start_victim(struct stage *stage, void (*live)(struct stage *stage)
 	if (!victim) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		stage->side = STAGE_FAR;
-		live(stage);
+		stage_attach(stage);
 		while (write(ready[1], "", 1) < 0 && errno == EINTR)
 			;
 		for (;;)
@@ -202,20 +202,18 @@ static void time_death(struct stage *stage, pid_t victim,
 	notice(stage, victim);
 	histogram_add(&stage->shared->ticks, machine_ticks() - before);
 	waitpid(victim, NULL, 0);
+	evr_peer_check(stage->peer);
+	evr_reap_dead(stage->peer, NULL);
 }
 
-static void run_deaths(struct stage *stage, void (*live)(struct stage *stage),
-		       void (*notice)(struct stage *stage, pid_t victim))
-{
-	stage_begin(stage);
-	for (uint64_t i = 0; i < stage->count; i++)
-		time_death(stage, start_victim(stage, live), notice);
-	stage_end(stage);
-}
-
-static void attach_victim(struct stage *stage)
+static void run_deaths(struct stage *stage, void (*notice)(struct stage *stage, pid_t victim))
 {
 	stage_attach(stage);
+	stage_begin(stage);
+	for (uint64_t i = 0; i < stage->count; i++)
+		time_death(stage, start_victim(stage), notice);
+	stage_end(stage);
+	stage_detach(stage);
 }
 
 static void notice_by_bell(struct stage *stage, pid_t victim)
@@ -228,21 +226,23 @@ static void notice_by_bell(struct stage *stage, pid_t victim)
 		if (err && err != -EINTR)
 			stage_fail(stage, "wait", err);
 	}
-	evr_reap_dead(stage->peer, NULL);
 }
 
-static void peer_near(struct stage *stage)
+/* As a program with a loop of its own does. */
+static void notice_by_fd(struct stage *stage, pid_t victim)
 {
-	stage_attach(stage);
-	run_deaths(stage, attach_victim, notice_by_bell);
-	stage_detach(stage);
+	struct pollfd polled = { .fd = evr_bell_fd(stage->peer), .events = POLLIN };
+
+	(void)victim;
+	if (polled.fd < 0)
+		stage_fail(stage, "bell fd", polled.fd);
+	while (evr_peer_is_live(stage->peer, stage->shared->ids[STAGE_FAR])) {
+		poll(&polled, 1, -1);
+		evr_bell_read(stage->peer, NULL);
+	}
 }
 
-static void live_quietly(struct stage *stage)
-{
-	(void)stage;
-}
-
+/* Of the same victim, which is a peer: only how its end is waited for differs. */
 static void notice_by_pidfd(struct stage *stage, pid_t victim)
 {
 	struct pollfd polled = { .fd = (int)syscall(SYS_pidfd_open, victim, 0), .events = POLLIN };
@@ -253,9 +253,19 @@ static void notice_by_pidfd(struct stage *stage, pid_t victim)
 	close(polled.fd);
 }
 
+static void bell_near(struct stage *stage)
+{
+	run_deaths(stage, notice_by_bell);
+}
+
+static void fd_near(struct stage *stage)
+{
+	run_deaths(stage, notice_by_fd);
+}
+
 static void pidfd_near(struct stage *stage)
 {
-	run_deaths(stage, live_quietly, notice_by_pidfd);
+	run_deaths(stage, notice_by_pidfd);
 }
 
 static void far_meets(struct stage *stage)
@@ -264,17 +274,19 @@ static void far_meets(struct stage *stage)
 	stage_end(stage);
 }
 
-static const struct rival peer_deaths = { "evering peer", RIVAL_SLEEPS, stage_prepare_segment,
-					  peer_near, far_meets };
-static const struct rival pidfd_deaths = { "pidfd+poll", RIVAL_SLEEPS, stage_prepare_nothing,
+static const struct rival bell_deaths = { "evering bell 63", RIVAL_SLEEPS, stage_prepare_segment,
+					  bell_near, far_meets };
+static const struct rival fd_deaths = { "evering fd+poll", RIVAL_SLEEPS, stage_prepare_segment,
+					fd_near, far_meets };
+static const struct rival pidfd_deaths = { "pidfd+poll", RIVAL_SLEEPS, stage_prepare_segment,
 					   pidfd_near, far_meets };
 
 const struct bench death_bench = {
 	.name = "death",
-	.summary = "from SIGKILL to the notice of it",
+	.summary = "from SIGKILL to the notice of it, the victim a peer in each case",
 	.unit = BENCH_ROUND_TRIPS,
 	.sizes = { 8 },
 	.batch = 1,
-	.rivals = { &peer_deaths, &pidfd_deaths },
-	.ratios = { { &peer_deaths, &pidfd_deaths } },
+	.rivals = { &bell_deaths, &fd_deaths, &pidfd_deaths },
+	.ratios = { { &bell_deaths, &pidfd_deaths }, { &fd_deaths, &pidfd_deaths } },
 };

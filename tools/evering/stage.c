@@ -157,14 +157,25 @@ int stage_prepare_eventfds(struct stage *stage)
 	return 0;
 }
 
-int stage_prepare_page(struct stage *stage)
+static int map_page(struct stage *stage, uint64_t sz)
 {
-	stage->page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	stage->page = mmap(NULL, sz, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (stage->page == MAP_FAILED) {
 		stage->page = NULL;
 		return -errno;
 	}
+	stage->page_sz = sz;
 	return 0;
+}
+
+int stage_prepare_page(struct stage *stage)
+{
+	return map_page(stage, 4096);
+}
+
+int stage_prepare_lines(struct stage *stage)
+{
+	return map_page(stage, 4096 + 2 * stage_lines_sz(stage));
 }
 
 void stage_read_all(struct stage *stage, void *data, uint64_t size)
@@ -280,7 +291,7 @@ static void clean_up(struct stage *stage)
 			close(stage->fds[i]);
 	}
 	if (stage->page)
-		munmap(stage->page, 4096);
+		munmap(stage->page, stage->page_sz);
 	if (stage->segment)
 		evr_segment_close(stage->segment);
 	munmap(stage->shared, sizeof(*stage->shared));

@@ -61,6 +61,7 @@ struct stage {
 	struct evr_segment *segment;
 	int fds[4];
 	void *page; /* shared memory of a rival that needs no segment */
+	uint64_t page_sz;
 	/* each side's own */
 	enum stage_side side;
 	enum evr_wait_policy policy;
@@ -112,7 +113,14 @@ int stage_prepare_pipes(
 int stage_prepare_sockets(struct stage *stage); /* fds as with pipes, of one socket pair */
 int stage_prepare_eventfds(struct stage *stage);
 int stage_prepare_page(struct stage *stage);
+int stage_prepare_lines(struct stage *stage); /* page: room for a stamp and a message each way */
 int stage_prepare_nothing(struct stage *stage);
+
+/* Bytes of a stamp's line and a message on lines of its own. */
+static inline uint64_t stage_lines_sz(const struct stage *stage)
+{
+	return EVR_LINE_SZ + (stage->size + EVR_LINE_SZ - 1) / EVR_LINE_SZ * EVR_LINE_SZ;
+}
 
 static inline int stage_read_fd(const struct stage *stage)
 {
