@@ -5,9 +5,14 @@
  * an errno that says so, leaves nothing behind, and the kernel has no complaint.
  * Needs a kernel with FAULT_INJECTION; elsewhere it is a skip.
  *
- * Seen to fail: without the uncharge of a SEGMENT_GROW that found no memory.
+ * And a growth that fails after it has its memory, while another peer is revoked: the
+ * revocation passes through the blocks, and must not meet those that go again.
+ *
+ * Seen to fail: without the uncharge of a SEGMENT_GROW that found no memory;
+ * controls/growth-walked (and with the lock taken, VM_BUG_ON in __free_one_page).
  */
 
+#include <pthread.h>
 #include <sys/eventfd.h>
 #include <sys/uio.h>
 
@@ -365,12 +370,100 @@ static void fault_in_every_other_call_leaves_nothing(void **state)
 	io_uring_queue_exit(&ring);
 }
 
+/* --- a growth that fails while another peer is revoked ---------------------------------------- */
+
+#define BLOCKS_OF_A_NODE 64 /* of the tree that finds them: the next block needs another node */
+#define GROWTHS 40
+
+/* Open all the while: who is refused memory may not be able to open it. */
+static int make_it_fail;
+
+/* Every node of a tree that this thread asks for is refused; all else is not. */
+static bool refuse_nodes(void)
+{
+	int cache = open("/sys/kernel/slab/radix_tree_node/failslab", O_WRONLY | O_CLOEXEC);
+	bool can_filter = cache >= 0 && write(cache, "1", 1) == 1;
+
+	close(cache);
+	make_it_fail = open("/proc/thread-self/make-it-fail", O_WRONLY | O_CLOEXEC);
+	if (!can_filter || make_it_fail < 0)
+		return false;
+	set_knob("failslab/cache-filter", "Y");
+	set_knob("failslab/task-filter", "Y");
+	set_knob("failslab/times", "-1");
+	set_knob("failslab/probability", "100");
+	return pwrite(make_it_fail, "1", 1, 0) == 1;
+}
+
+static void refuse_nothing(void)
+{
+	EV_EQ(pwrite(make_it_fail, "0", 1, 0), 1);
+	set_knob("failslab/probability", "0");
+	set_knob("failslab/task-filter", "N");
+	set_knob("failslab/cache-filter", "N");
+	close(make_it_fail);
+}
+
+struct revoker {
+	pthread_t thread;
+	int seg;
+	bool stop;
+	unsigned int revoked;
+};
+
+static void *revoke_again_and_again(void *arg)
+{
+	struct revoker *r = arg;
+
+	while (!__atomic_load_n(&r->stop, __ATOMIC_RELAXED)) {
+		struct ev_peer peer = ev_attach_observer(r->seg);
+
+		EV_EQ(ev_revoke(r->seg, peer.slot, peer.incarnation), 0);
+		close(peer.fd);
+		r->revoked++;
+	}
+	return NULL;
+}
+
+static void fault_in_growth_meets_no_revocation(void **state)
+{
+	struct ev_shape shape = { .shared_size = (BLOCKS_OF_A_NODE - 2) * EV_BLOCK,
+				  .peers_max = 2 };
+	const char *only = *state;
+	struct revoker r = { .stop = false };
+	struct evering_info before;
+	uint64_t offset;
+	int i;
+
+	if (only && strcmp(only, "growth"))
+		return;
+	r.seg = ev_create(&shape);
+	before = ev_info();
+	if (!refuse_nodes()) {
+		close(r.seg);
+		print_message("# skip: no fault filter by cache here\n");
+		skip();
+	}
+	EV_EQ(pthread_create(&r.thread, NULL, revoke_again_and_again, &r), 0);
+	for (i = 0; i < GROWTHS; i++)
+		EV_EQ(ev_grow(r.seg, 4 * EV_BLOCK, &offset), -ENOMEM);
+	__atomic_store_n(&r.stop, true, __ATOMIC_RELAXED);
+	EV_EQ(pthread_join(r.thread, NULL), 0);
+	refuse_nothing();
+	print_message("# %d growths failed, %u peers were revoked\n", GROWTHS, r.revoked);
+	EV_CHECK(r.revoked > 0);
+	await_totals(&before);
+	EV_EQ(ev_grow(r.seg, 4 * EV_BLOCK, &offset), 0);
+	close(r.seg);
+}
+
 int main(int argc, char **argv)
 {
 	char *only = argc > 1 ? argv[1] : NULL;
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_prestate(fault_in_every_command_leaves_nothing, only),
 		cmocka_unit_test_prestate(fault_in_every_other_call_leaves_nothing, only),
+		cmocka_unit_test_prestate(fault_in_growth_meets_no_revocation, only),
 	};
 
 	/* Open before anything is armed: its own open could fail. */
