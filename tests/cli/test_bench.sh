@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # bench and demo: they run to their end, tell of every rival, and their JSON is JSON. No figure is judged.
+# Seen to fail: tests/unit/controls, tool-bench-slower.
 . "$(dirname "$0")/tap.sh"
 
 cpus=$(nproc 2>/dev/null || echo 2)

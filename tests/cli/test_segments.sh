@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # create, ls, info, peers, rm, revoke: what works, and what each bad input answers.
+# Seen to fail: tests/unit/controls, tool-lists-both.
 . "$(dirname "$0")/tap.sh"
 
 NAME=$(uri a)

@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # send and recv: every byte arrives, whichever comes first, and nothing stays behind.
+# Seen to fail: tests/unit/controls, tool-frame-shifted.
 . "$(dirname "$0")/tap.sh"
 
 NAME=$(uri a)

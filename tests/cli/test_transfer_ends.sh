@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # send and recv when it goes wrong: each side learns what became of the other, and nothing hangs.
+# Seen to fail: tests/unit/controls, tool-death-is-failure.
 . "$(dirname "$0")/tap.sh"
 
 NAME=$(uri a)

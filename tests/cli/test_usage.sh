@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # Wrong command lines end with 2 and say where help is; help is complete.
+# Seen to fail: tests/unit/controls, tool-usage-is-failure.
 . "$(dirname "$0")/tap.sh"
 
 it usage_without_subcommand_fails

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* Bells on either backend: rung, waited for, read, polled, bound. */
+/*
+ * Bells on either backend: rung, waited for, read, polled, bound.
+ *
+ * Seen to fail: tests/unit/controls, bell-any-life.
+ */
 #include "scene.h"
 
 #include <poll.h>

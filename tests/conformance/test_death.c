@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* Deaths on either backend: what is one, who learns of it, and how often. */
+/*
+ * Deaths on either backend: what is one, who learns of it, and how often.
+ *
+ * Seen to fail: tests/unit/controls, death-as-detach.
+ */
 #include "scene.h"
 
 #include <fcntl.h>

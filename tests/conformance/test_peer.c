@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* Peers on either backend: slots, addresses, rights, states, hand-over. */
+/*
+ * Peers on either backend: slots, addresses, rights, states, hand-over.
+ *
+ * Seen to fail: tests/unit/controls, peer-off-by-one.
+ */
 #include "scene.h"
 
 #include <fcntl.h>

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* Segments on either backend: made, found, handed over, grown, taken away. */
+/*
+ * Segments on either backend: made, found, handed over, grown, taken away.
+ *
+ * Seen to fail: tests/unit/controls, peers-257.
+ */
 #include "scene.h"
 
 #include <fcntl.h>

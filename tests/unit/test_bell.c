@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* Bells of the local backend, from inside: ringers that die on their way, the socket. */
+/*
+ * Bells of the local backend, from inside: ringers that die on their way, the socket.
+ *
+ * Seen to fail: tests/unit/controls, bell-kept.
+ */
 #include "scene.h"
 
 #include <poll.h>

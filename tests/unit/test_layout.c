@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* Headers of segments: a good one is taken, each field that is wrong is named. */
+/*
+ * Headers of segments: a good one is taken, each field that is wrong is named.
+ *
+ * Seen to fail: tests/unit/controls, layout-overlap.
+ */
 #include "child.h"
 
 #include <errno.h>

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* Options structs of other versions, and texts of errors. */
+/*
+ * Options structs of other versions, and texts of errors.
+ *
+ * Seen to fail: tests/unit/controls, options-tail-ignored.
+ */
 #include "child.h"
 
 #include <errno.h>

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* Slots of the local backend, from inside: lives, locks, evidence. */
+/*
+ * Slots of the local backend, from inside: lives, locks, evidence.
+ *
+ * Seen to fail: tests/unit/controls, peer-never-worn.
+ */
 #include "scene.h"
 
 #include <fcntl.h>

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* URIs: which backend, which name, and what is refused. */
+/*
+ * URIs: which backend, which name, and what is refused.
+ *
+ * Seen to fail: tests/unit/controls, uri-dot-first.
+ */
 #include "child.h"
 
 #include <errno.h>
