@@ -45,7 +45,7 @@ bench: setup ## measure, on this machine (docs/performance.md)
 bench-vm: ## measure the device against futex, eventfd, pidfd in one virtual machine, as ratios (no KVM: times mean little)
 	$(Q)tools/install-deps build vm
 	$(Q)$(MAKE) --no-print-directory lib
-	$(Q)tools/vm/run --kernel $(KERNEL) --mem 2048 --timeout 600 --file $(TOOL) -- sh -c \
+	$(Q)tools/vm/run --kernel $(KERNEL) --timeout 900 --file $(TOOL) -- sh -c \
 		'for b in contiguous ring wake ringtrip bytes; do $(TOOL) bench $$b || exit; echo; done'
 
 lib: setup ## build library and tool

@@ -52,17 +52,14 @@ run bench --backend local contiguous
 ends_with 1
 err_has 'contiguous memory: not supported by this backend'
 
-if [ "$EVERING_BACKEND" = device ]; then
+# It zeroes memory for half a minute and more without KVM.
+if [ "$EVERING_BACKEND" = device ] && [ -n "${EVERING_LONG:-}" ]; then
 	it bench_contiguous_finds_the_largest_run
-	run bench contiguous
-	ends_with 0
-	out_has '^  as it is +[0-9.]+ [MG]iB +[0-9.]+ [MG]iB +[0-9.]+ '
-	out_has '^  in pieces '
-	out_has '^  given back +[0-9.]+ [MG]iB +[0-9.]+ [MG]iB '
 	run bench --json contiguous
 	ends_with 0
 	json "$OUT"
 	json_is "$OUT" '.[0].results | map(.memory) | join(",")' 'as it is,in pieces,given back'
+	json_is "$OUT" '.[0].results | map(.one_run_bytes >= 2097152) | all' true
 fi
 
 it bench_bytes_takes_a_size

@@ -61,27 +61,35 @@ static int try_size(uint64_t blocks, uint64_t *took_ns)
 	return 0;
 }
 
-/* By halves: what is refused is a bound from above, what is given one from below. */
+static bool is_refusal(int err)
+{
+	return err == -ENOSPC || err == -ENOMEM || err == -EFBIG || err == -ENFILE ||
+	       err == -EDQUOT;
+}
+
+/* Twice as much until it is refused, then between: to an eighth of what there is. */
 static int find_most(struct attempt *attempt)
 {
-	uint64_t low = 0, high = meminfo("MemTotal:") / BLOCK_SZ + 1;
+	uint64_t given = 0, refused = 0, blocks = 1;
 
 	attempt->available = meminfo("MemAvailable:");
-	while (high - low > 1) {
-		uint64_t middle = low + (high - low) / 2, took_ns = 0;
-		int err = try_size(middle, &took_ns);
+	while (!refused || (refused - given) * 8 > refused) {
+		uint64_t took_ns = 0;
+		int err = try_size(blocks, &took_ns);
 
-		if (err && err != -ENOSPC && err != -ENOMEM && err != -EFBIG && err != -ENFILE &&
-		    err != -EDQUOT)
+		if (err && !is_refusal(err))
 			return err;
 		if (err) {
-			high = middle;
-			continue;
+			refused = blocks;
+		} else {
+			given = blocks;
+			attempt->create_ns = took_ns;
 		}
-		low = middle;
-		attempt->create_ns = took_ns;
+		if (refused == given + 1)
+			break;
+		blocks = refused ? given + (refused - given) / 2 : 2 * given;
 	}
-	attempt->most = low * BLOCK_SZ;
+	attempt->most = given * BLOCK_SZ;
 	return 0;
 }
 
