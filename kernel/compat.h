@@ -28,6 +28,9 @@
 /* io_uring refused fixed buffers in device mappings before 6.5. */
 #define EVERING_HAS_FIXED_BUFFERS (LINUX_VERSION_CODE >= KERNEL_VERSION(6, 5, 0))
 
+/* Without it, shmem is another filesystem that knows no large folio. */
+#define EVERING_HAS_SHMEM IS_ENABLED(CONFIG_SHMEM)
+
 /* alloc_contig_range() honours __GFP_COMP since 6.12. */
 #if defined(CONFIG_CONTIG_ALLOC) && LINUX_VERSION_CODE >= KERNEL_VERSION(6, 12, 0)
 #define EVERING_HAS_CONTIG_FILL 1
@@ -59,6 +62,14 @@ static inline void evering_vma_flags(struct vm_area_struct *vma, unsigned long s
 	vm_flags_mod(vma, set, clear);
 #else
 	vma->vm_flags = (vma->vm_flags | set) & ~clear;
+#endif
+}
+
+/* Waits for faults that run under the lock of this mapping alone, not the mmap lock. */
+static inline void evering_vma_pass_lock(struct vm_area_struct *vma)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 4, 0)
+	vma_start_write(vma);
 #endif
 }
 

@@ -11,9 +11,13 @@
  *					close would have said so (execve with an
  *					inherited fd)
  *
+ * (The blocks of a peer with an alias are mapped by shmem, see shmem.c: there the
+ * release of a mapping's file stands for vm_ops->close.)
+ *
  * In this order: state DYING; the peer's waits end and its bells are dropped; its
  * mappings are taken away; state DEAD; the others get a bell. So who sees DEAD knows
- * that the peer can touch nothing any more (but for I/O in flight).
+ * that the peer can touch nothing any more (but for I/O in flight). With an alias, to
+ * be sure of that may take a lock that the peer's process has: it is DYING until then.
  */
 #include <linux/capability.h>
 #include <linux/fs.h>
@@ -25,38 +29,65 @@
 #include "evering.h"
 #include "trace.h"
 
+/* Its mappings are gone: it is dead, and the others learn of it. */
+static void complete_end(struct evering_peer *peer)
+{
+	struct evering_segment *segment = peer->segment;
+
+	spin_lock(&segment->lock);
+	evering_slot_dead(segment->slots, peer->slot, peer->end_reason, peer->end_status);
+	spin_unlock(&segment->lock);
+	set_bit(EVERING_PEER_BIT_DEAD, &peer->flags);
+	trace_evering_death(peer, peer->end_reason, peer->end_status);
+	evering_peer_event(segment, peer);
+}
+
+/* With an alias: tries once a tick. It never waits for a lock of somebody's process. */
+static void end_work(struct work_struct *work)
+{
+	struct evering_peer *peer = container_of(work, struct evering_peer, end_work.work);
+
+	if (evering_peer_unmap(peer, false))
+		schedule_delayed_work(&peer->end_work, 1);
+	else
+		complete_end(peer);
+}
+
 /**
  * evering_peer_end() - end a peer.
  * @peer: the caller sees to it that it stays
  * @reason: EVERING_EXIT_*
  * @status: as from wait(2), or 0
- * @unmap: its mm may be alive and have mappings
+ * @unmap: what to do about its mappings; after EVERING_UNMAP_WAIT it is dead, or the
+ *         caller has a fatal signal
  *
- * Context: may sleep if @unmap, and is without mmap_lock then.
+ * Context: may sleep and is without mmap_lock, unless @unmap is EVERING_UNMAP_LATER.
  * Return: false if somebody else has ended it, or it never lived.
  */
-bool evering_peer_end(struct evering_peer *peer, u32 reason, u32 status, bool unmap)
+bool evering_peer_end(struct evering_peer *peer, u32 reason, u32 status,
+		      enum evering_unmap unmap)
 {
 	struct evering_segment *segment = peer->segment;
 	struct evering_slots *slots = segment->slots;
+	bool later = unmap == EVERING_UNMAP_LATER && peer->alias;
 
 	if (!test_bit(EVERING_PEER_BIT_LIVE, &peer->flags) ||
 	    test_and_set_bit(EVERING_PEER_BIT_ENDING, &peer->flags))
 		return false;
+	peer->end_reason = reason;
+	peer->end_status = status;
 	spin_lock(&segment->lock);
 	RCU_INIT_POINTER(slots->slot[peer->slot].peer, NULL);
 	evering_slot_dying(slots, peer->slot);
 	spin_unlock(&segment->lock);
 
 	evering_bells_end(peer);
-	if (unmap)
-		evering_peer_unmap(peer);
-
-	spin_lock(&segment->lock);
-	evering_slot_dead(slots, peer->slot, reason, status);
-	spin_unlock(&segment->lock);
-	trace_evering_death(peer, reason, status);
-	evering_peer_event(segment, peer);
+	if (unmap != EVERING_UNMAP_LATER)
+		later = evering_peer_unmap(peer, unmap == EVERING_UNMAP_WAIT);
+	if (later)
+		schedule_delayed_work(&peer->end_work, 0);
+	else
+		complete_end(peer);
 	return true;
 }
 
@@ -114,6 +145,12 @@ static bool mm_is_gone(const struct evering_peer *peer)
 	return !atomic_read(&peer->mm->mm_users);
 }
 
+/* Will a mapping tell when the mm goes? A child may have the file of an alias, too. */
+static bool mapping_tells(const struct evering_peer *peer)
+{
+	return atomic_read(&peer->mappings) && !peer->alias;
+}
+
 static void look_at_unmapped(struct work_struct *work)
 {
 	struct evering_peer *peer, *next;
@@ -122,7 +159,7 @@ static void look_at_unmapped(struct work_struct *work)
 	list_for_each_entry_safe(peer, next, &unmapped, unmapped) {
 		if (mm_is_gone(peer))
 			schedule_work(&peer->death_work);
-		if (mm_is_gone(peer) || READ_ONCE(peer->ended) || atomic_read(&peer->mappings))
+		if (mm_is_gone(peer) || READ_ONCE(peer->ended) || mapping_tells(peer))
 			list_del_init(&peer->unmapped);
 		cond_resched();
 	}
@@ -180,17 +217,24 @@ static void death_work(struct work_struct *work)
 	if (group_gone(peer, &status, &known)) {
 		/* A process that shares the mm may live on: it is not this peer. */
 		evering_peer_end(peer, EVERING_EXIT_EXIT, known ? status : kept_status(peer),
-				 true);
+				 EVERING_UNMAP_TRY);
 		return;
 	}
 	if (mm_is_gone(peer))
 		evering_peer_lost(peer, true);
 }
 
+/* Before anybody else knows the peer. */
+void evering_death_init(struct evering_peer *peer)
+{
+	INIT_LIST_HEAD(&peer->unmapped);
+	INIT_WORK(&peer->death_work, death_work);
+	INIT_DELAYED_WORK(&peer->end_work, end_work);
+}
+
 /* Context: a thread of the peer's process, so it cannot be gone yet. */
 void evering_death_watch(struct evering_peer *peer)
 {
-	INIT_WORK(&peer->death_work, death_work);
 	init_waitqueue_func_entry(&peer->pid_wait, pid_hook);
 	add_wait_queue(&peer->pid->wait_pidfd, &peer->pid_wait);
 	evering_death_unmapped(peer);
@@ -206,6 +250,11 @@ void evering_death_unwatch(struct evering_peer *peer)
 	list_del_init(&peer->unmapped);
 	mutex_unlock(&unmapped_mutex);
 	cancel_work_sync(&peer->death_work);
+	cancel_delayed_work_sync(&peer->end_work);
+	/* Its inode's end came first: no mapping is left to wait for. */
+	if (test_bit(EVERING_PEER_BIT_ENDING, &peer->flags) &&
+	    !test_bit(EVERING_PEER_BIT_DEAD, &peer->flags))
+		complete_end(peer);
 }
 
 static u32 classify(struct evering_peer *peer, bool mm_gone, u32 *status)
@@ -234,7 +283,7 @@ out:
 /**
  * evering_peer_lost() - its mm is torn down, or its fd has no reference left.
  * @peer: which
- * @mm_gone: the former; no thread can run in it and its pages are unmapped already
+ * @mm_gone: the former; no thread can run in it
  *
  * Context: with @mm_gone under mmap_lock of a dead mm, in any process. Does not sleep.
  */
@@ -246,7 +295,7 @@ void evering_peer_lost(struct evering_peer *peer, bool mm_gone)
 	    test_bit(EVERING_PEER_BIT_ENDING, &peer->flags))
 		return;
 	reason = classify(peer, mm_gone, &status);
-	evering_peer_end(peer, reason, status, false);
+	evering_peer_end(peer, reason, status, EVERING_UNMAP_LATER);
 }
 
 long evering_call_detach(struct evering_call *call)
@@ -257,7 +306,9 @@ long evering_call_detach(struct evering_call *call)
 	if (arg->flags)
 		return -EINVAL;
 	trace_evering_detach(peer);
-	return evering_peer_end(peer, EVERING_EXIT_DETACH, 0, true) ? 0 : -EOWNERDEAD;
+	if (!evering_peer_end(peer, EVERING_EXIT_DETACH, 0, EVERING_UNMAP_WAIT))
+		return -EOWNERDEAD;
+	return 0;
 }
 
 /* A live peer, its inode counted. Return: NULL if it has ended. */
@@ -298,7 +349,7 @@ long evering_call_revoke(struct evering_call *call)
 	if (!peer)
 		return -ESTALE;
 	trace_evering_revoke(peer);
-	ended = evering_peer_end(peer, EVERING_EXIT_REVOKE, 0, true);
+	ended = evering_peer_end(peer, EVERING_EXIT_REVOKE, 0, EVERING_UNMAP_WAIT);
 	iput(peer->node.inode);
 	return ended ? 0 : -ESTALE;
 }

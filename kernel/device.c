@@ -246,6 +246,8 @@ long evering_call_info(struct evering_call *call)
 	}
 	if (EVERING_HAS_CONTIG_FILL)
 		info->features |= EVERING_FEAT_CONTIG_FILL;
+	if (EVERING_HAS_SHMEM)
+		info->features |= EVERING_FEAT_BACKING_SHMEM;
 	if (IS_ENABLED(CONFIG_TRANSPARENT_HUGEPAGE))
 		info->features |= EVERING_FEAT_HUGE_MAPPING;
 	info->segment_bytes_max = limits.segment_bytes_max;

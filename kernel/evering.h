@@ -10,6 +10,8 @@
  *            segment->lock: slot table and status pages. peer->lock: bells and
  *            waits. limits_lock: sums. These three are spinlocks that are not taken
  *            from interrupts and are never nested. A folio's lock nests in mmap_lock.
+ *            evering_alias_cut() takes the mmap_lock of a peer's process, with none of
+ *            ours held.
  * RCU        slot->peer: a ringer reads it without a reference; the peer is freed
  *            after a grace period.
  */
@@ -152,6 +154,7 @@ void evering_runs_keep(unsigned long *pfn, u32 nr, unsigned long step, u32 want)
 /* Blocks by number: block n holds the bytes at EVERING_DATA_OFFSET + n * EVERING_BLOCK_SIZE. */
 struct evering_memory {
 	struct xarray blocks;		/* of struct folio, order <= EVERING_BLOCK_ORDER */
+	struct file *shmem;		/* whose page cache has them, or NULL */
 	struct evering_user *user;	/* is charged until a block is really free */
 	struct list_head limbo;
 };
@@ -164,7 +167,7 @@ struct evering_request {
 	u64 best_run;		/* out: bytes */
 };
 
-struct evering_memory *evering_memory_create(struct evering_user *user);
+struct evering_memory *evering_memory_create(struct evering_user *user, u32 backing);
 int evering_memory_add(struct evering_memory *memory, struct inode *inode,
 		       struct evering_request *request);
 void evering_memory_destroy(struct evering_memory *memory);
@@ -176,6 +179,17 @@ void evering_status_page_free(struct page *page);
 u64 evering_limbo_sweep(void);
 u64 evering_limbo_bytes(void);
 void evering_limbo_exit(void);
+
+/* ---- shmem.c: EVERING_BACKING_SHMEM ---- */
+
+struct file *evering_shmem_create(void);
+int evering_shmem_add(struct file *shmem, struct folio *folio, pgoff_t index);
+void evering_shmem_remove(struct file *shmem, struct folio *folio);
+int evering_alias_create(struct evering_peer *peer);
+void evering_alias_destroy(struct evering_peer *peer);
+void evering_alias_resize(struct evering_peer *peer, u64 size);
+int evering_alias_map(struct file *peer_file, struct vm_area_struct *vma);
+int evering_alias_cut(struct evering_peer *peer, bool wait);
 
 /* ---- slot.c: slots and incarnations; the caller holds segment->lock ---- */
 
@@ -324,14 +338,18 @@ struct evering_peer {
 	u64 cookie;
 	kuid_t uid;
 	bool used_reservation;		/* of the grant that it attaches with */
+	struct file *alias;		/* maps blocks with EVERING_BACKING_SHMEM, or NULL */
 
 	/* Death, see death.c */
 	unsigned long flags;		/* EVERING_PEER_BIT_* */
 	wait_queue_entry_t pid_wait;
 	struct work_struct death_work;
 	struct list_head unmapped;	/* see evering_death_unmapped() */
-	atomic_t mappings;		/* in its own mm */
+	atomic_t mappings;		/* in its own mm; of an alias: files */
 	u32 exit_status;		/* kept by the pid hook */
+	u32 end_reason;			/* these two: what somebody ends it for */
+	u32 end_status;
+	struct delayed_work end_work;	/* completes the end of one with an alias */
 
 	/* Bells. Protected by lock. */
 	spinlock_t lock;
@@ -351,6 +369,7 @@ struct evering_peer {
 #define EVERING_PEER_BIT_LIVE	0	/* was attached */
 #define EVERING_PEER_BIT_ENDING	1	/* somebody ends it: exactly once */
 #define EVERING_PEER_BIT_STATUS	2	/* exit_status is known */
+#define EVERING_PEER_BIT_DEAD	3	/* its end is complete */
 
 long evering_call_attach(struct evering_call *call);
 long evering_call_peer_list(struct evering_call *call);
@@ -365,16 +384,27 @@ static inline struct evering_peer *evering_file_peer(struct file *file)
 
 int evering_range_access(const struct evering_geometry *geometry, u32 slot, u32 rights,
 			 u64 offset, u64 length);
+int evering_vma_check(struct evering_peer *peer, struct vm_area_struct *vma);
 int evering_peer_mmap(struct file *file, struct vm_area_struct *vma);
-void evering_peer_unmap(struct evering_peer *peer);
+void evering_mapping_gone(struct evering_peer *peer);
+int evering_peer_unmap(struct evering_peer *peer, bool wait);
 
 /* ---- death.c ---- */
 
+/* What is to be done about the mappings of a peer that ends. */
+enum evering_unmap {
+	EVERING_UNMAP_LATER,	/* its mm is gone, or it has none; must not sleep now */
+	EVERING_UNMAP_TRY,
+	EVERING_UNMAP_WAIT,	/* until it is done, or a fatal signal comes */
+};
+
+void evering_death_init(struct evering_peer *peer);
 void evering_death_watch(struct evering_peer *peer);
 void evering_death_unmapped(struct evering_peer *peer);
 void evering_death_exit(void);
 void evering_death_unwatch(struct evering_peer *peer);
-bool evering_peer_end(struct evering_peer *peer, u32 reason, u32 status, bool unmap);
+bool evering_peer_end(struct evering_peer *peer, u32 reason, u32 status,
+		      enum evering_unmap unmap);
 void evering_peer_lost(struct evering_peer *peer, bool mm_gone);
 long evering_call_detach(struct evering_call *call);
 long evering_call_revoke(struct evering_call *call);

@@ -24,8 +24,10 @@ static void publish_size(struct evering_segment *segment, u64 size)
 	for (i = 0; i < slots->nr; i++) {
 		peer = rcu_dereference_protected(slots->slot[i].peer,
 						 lockdep_is_held(&segment->lock));
-		if (peer)
-			i_size_write(peer->node.inode, size);
+		if (!peer)
+			continue;
+		i_size_write(peer->node.inode, size);
+		evering_alias_resize(peer, size);
 	}
 	WRITE_ONCE(slots->header->grown_offset, segment->geometry.grown_offset);
 	/* GROW: pairs with the reader's load-acquire. */

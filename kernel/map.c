@@ -15,6 +15,8 @@
  *
  * A fault that saw ended == false holds its folio's lock until its entry is there;
  * the end passes that lock before it unmaps.
+ *
+ * With EVERING_BACKING_SHMEM this is so for the status pages only: shmem.c.
  */
 #include <linux/mm.h>
 #include <linux/pagemap.h>
@@ -112,18 +114,22 @@ static vm_fault_t peer_fault(struct vm_fault *vmf)
  * A mapping goes away. That is a death only if all of the peer's own mm does, by exit
  * or by execve; a living process may unmap what it likes.
  */
-static void peer_close(struct vm_area_struct *vma)
+void evering_mapping_gone(struct evering_peer *peer)
 {
-	struct evering_peer *peer = evering_file_peer(vma->vm_file);
-	bool last;
+	bool last = atomic_dec_and_test(&peer->mappings);
 
-	if (vma->vm_mm != peer->mm)
-		return;
-	last = atomic_dec_and_test(&peer->mappings);
-	if (!atomic_read(&vma->vm_mm->mm_users))
+	if (!atomic_read(&peer->mm->mm_users))
 		evering_peer_lost(peer, true);
 	else if (last)
 		evering_death_unmapped(peer);
+}
+
+static void peer_close(struct vm_area_struct *vma)
+{
+	struct evering_peer *peer = evering_file_peer(vma->vm_file);
+
+	if (vma->vm_mm == peer->mm)
+		evering_mapping_gone(peer);
 }
 
 /* A mapping was split or moved; or copied to a child in spite of VM_DONTCOPY. */
@@ -142,17 +148,16 @@ static const struct vm_operations_struct peer_vm_ops = {
 };
 
 /**
- * evering_peer_mmap() - mmap(2) of a peer fd.
- * @file: the peer's
+ * evering_vma_check() - may a peer have this mapping? Takes away what it must not become.
+ * @peer: who
  * @vma: the new mapping
  *
  * Return: 0, -EINVAL (private, or not a range of the segment), -EPERM (not the
  * process that attached, or PROT_EXEC), -EACCES (no right to write all of it) or
  * -EOWNERDEAD.
  */
-int evering_peer_mmap(struct file *file, struct vm_area_struct *vma)
+int evering_vma_check(struct evering_peer *peer, struct vm_area_struct *vma)
 {
-	struct evering_peer *peer = evering_file_peer(file);
 	struct evering_segment *segment = peer->segment;
 	struct evering_geometry geometry;
 	unsigned long clear = VM_MAYEXEC;
@@ -179,6 +184,20 @@ int evering_peer_mmap(struct file *file, struct vm_area_struct *vma)
 		clear |= VM_MAYWRITE;
 	}
 	evering_vma_flags(vma, VM_DONTEXPAND | VM_DONTCOPY | VM_DONTDUMP, clear);
+	return 0;
+}
+
+/* mmap(2) of a peer fd. Return: as evering_vma_check(), -ENOMEM or -ENFILE. */
+int evering_peer_mmap(struct file *file, struct vm_area_struct *vma)
+{
+	struct evering_peer *peer = evering_file_peer(file);
+	int rc;
+
+	rc = evering_vma_check(peer, vma);
+	if (rc)
+		return rc;
+	if (peer->alias && vma->vm_pgoff >= EVERING_DATA_OFFSET >> PAGE_SHIFT)
+		return evering_alias_map(file, vma);
 	vma->vm_ops = &peer_vm_ops;
 	atomic_inc(&peer->mappings);
 	return 0;
@@ -193,12 +212,14 @@ static void pass_lock(struct folio *folio)
 /**
  * evering_peer_unmap() - take all mappings of a peer away, for good.
  * @peer: its ended is true
+ * @wait: see evering_alias_cut()
  *
  * What I/O has pinned stays reachable for that I/O.
  *
  * Context: may sleep; without mmap_lock.
+ * Return: 0; with an alias also -EAGAIN or -EINTR, and it is to be called again.
  */
-void evering_peer_unmap(struct evering_peer *peer)
+int evering_peer_unmap(struct evering_peer *peer, bool wait)
 {
 	struct evering_segment *segment = peer->segment;
 	struct folio *folio;
@@ -214,7 +235,9 @@ void evering_peer_unmap(struct evering_peer *peer)
 	spin_unlock(&segment->lock);
 	for (i = 0; i < ARRAY_SIZE(segment->status_page) && segment->status_page[i]; i++)
 		pass_lock(page_folio(segment->status_page[i]));
-	xa_for_each_range(&segment->memory->blocks, index, folio, 0, last)
-		pass_lock(folio);
+	if (!peer->alias)
+		xa_for_each_range(&segment->memory->blocks, index, folio, 0, last)
+			pass_lock(folio);
 	unmap_mapping_range(peer->node.inode->i_mapping, 0, 0, 1);
+	return peer->alias ? evering_alias_cut(peer, wait) : 0;
 }

@@ -3,13 +3,15 @@
  * The memory of a segment: the hunt for contiguous blocks, and their end.
  *
  * A block is a compound folio of the buddy allocator's, at most 2 MiB. Its mapping
- * is the segment inode's, which makes shared futexes work on it; being of the PMD's
- * order and in no page cache, it is mapped by one entry. Whoever holds a reference
+ * is the segment inode's, or with EVERING_BACKING_SHMEM a shmem inode's (shmem.c), which
+ * makes shared futexes work on it; being of the PMD's order, it is mapped by one entry.
+ * Whoever holds a reference
  * (a registered io_uring buffer, a page in a pipe) keeps it alive after the segment
  * is gone: blocks are freed by dropping our reference, never by force. Until the
  * others are dropped too, the block stays in limbo and charged.
  */
 #include <linux/bsearch.h>
+#include <linux/file.h>
 #include <linux/gfp.h>
 #include <linux/highmem.h>
 #include <linux/mm.h>
@@ -301,7 +303,7 @@ static int hunt_run(struct hunt *hunt, struct evering_request *request)
 	return rc;
 }
 
-static void adopt_folio(struct folio *folio, struct inode *inode, pgoff_t index)
+static void clear_folio(struct folio *folio)
 {
 	long i, nr = folio_nr_pages(folio);
 
@@ -310,6 +312,11 @@ static void adopt_folio(struct folio *folio, struct inode *inode, pgoff_t index)
 		if (!(i % 64))
 			cond_resched();
 	}
+}
+
+static void adopt_folio(struct folio *folio, struct inode *inode, pgoff_t index)
+{
+	clear_folio(folio);
 	folio_lock(folio);
 	folio->mapping = inode->i_mapping;
 	folio->index = index;
@@ -328,6 +335,25 @@ static void disown_folio(struct folio *folio)
 	folio_unlock(folio);
 }
 
+static int adopt_block(struct evering_memory *memory, struct inode *inode, struct folio *folio,
+		       pgoff_t index)
+{
+	if (!memory->shmem) {
+		adopt_folio(folio, inode, index);
+		return 0;
+	}
+	clear_folio(folio);
+	return evering_shmem_add(memory->shmem, folio, index);
+}
+
+static void disown_block(struct evering_memory *memory, struct folio *folio)
+{
+	if (memory->shmem)
+		evering_shmem_remove(memory->shmem, folio);
+	else
+		disown_folio(folio);
+}
+
 static int adopt_all(struct evering_memory *memory, struct inode *inode, const struct hunt *hunt,
 		     u64 first)
 {
@@ -338,7 +364,9 @@ static int adopt_all(struct evering_memory *memory, struct inode *inode, const s
 
 	for (i = 0; i < hunt->nr; i++) {
 		folio = page_folio(pfn_to_page(hunt->pfn[i]));
-		adopt_folio(folio, inode, start + (first + i) * EVERING_BLOCK_PAGES);
+		rc = adopt_block(memory, inode, folio, start + (first + i) * EVERING_BLOCK_PAGES);
+		if (rc)
+			goto err_erase;
 		rc = xa_err(xa_store(&memory->blocks, first + i, folio, GFP_KERNEL_ACCOUNT));
 		if (rc)
 			goto err_disown;
@@ -346,10 +374,11 @@ static int adopt_all(struct evering_memory *memory, struct inode *inode, const s
 	return 0;
 
 err_disown:
-	disown_folio(folio);
+	disown_block(memory, folio);
+err_erase:
 	while (i--) {
 		folio = xa_erase(&memory->blocks, first + i);
-		disown_folio(folio);
+		disown_block(memory, folio);
 	}
 	free_pfns(hunt->pfn, hunt->nr);
 	return rc;
@@ -374,6 +403,9 @@ int evering_memory_add(struct evering_memory *memory, struct inode *inode,
 			     .contiguous = request->contiguous };
 	int rc;
 
+	/* The page cache charges what it is given. */
+	if (memory->shmem)
+		hunt.gfp &= ~__GFP_ACCOUNT;
 	if (request->node != NUMA_NO_NODE)
 		hunt.gfp |= __GFP_THISNODE;
 	if (request->bytes < EVERING_BLOCK_SIZE) {
@@ -395,13 +427,21 @@ int evering_memory_add(struct evering_memory *memory, struct inode *inode,
 	return rc;
 }
 
-/* Takes over the reference to the user on success; NULL without memory. */
-struct evering_memory *evering_memory_create(struct evering_user *user)
+/* Takes over the reference to the user on success; else an ERR_PTR. */
+struct evering_memory *evering_memory_create(struct evering_user *user, u32 backing)
 {
 	struct evering_memory *memory = kzalloc(sizeof(*memory), GFP_KERNEL_ACCOUNT);
+	struct file *shmem = NULL;
 
 	if (!memory)
-		return NULL;
+		return ERR_PTR(-ENOMEM);
+	if (backing == EVERING_BACKING_SHMEM)
+		shmem = evering_shmem_create();
+	if (IS_ERR(shmem)) {
+		kfree(memory);
+		return ERR_CAST(shmem);
+	}
+	memory->shmem = shmem;
 	xa_init(&memory->blocks);
 	INIT_LIST_HEAD(&memory->limbo);
 	memory->user = user;
@@ -457,7 +497,9 @@ void evering_memory_destroy(struct evering_memory *memory)
 	if (!memory)
 		return;
 	xa_for_each(&memory->blocks, index, folio)
-		disown_folio(folio);
+		disown_block(memory, folio);
+	if (memory->shmem)
+		fput(memory->shmem);
 	if (!memory_free_unpinned(memory)) {
 		memory_free(memory);
 		return;

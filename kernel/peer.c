@@ -31,6 +31,8 @@ static int peer_name(const struct evering_node *node, char *buf, size_t size)
 
 static void peer_free(struct evering_peer *peer)
 {
+	/* It borrows from the segment. */
+	evering_alias_destroy(peer);
 	iput(peer->segment->node.inode);
 	put_pid(peer->pid);
 	mmdrop(peer->mm);
@@ -68,7 +70,7 @@ static struct evering_peer *peer_alloc(struct evering_segment *segment, u32 righ
 	spin_lock_init(&peer->lock);
 	INIT_LIST_HEAD(&peer->parked);
 	INIT_LIST_HEAD(&peer->waits);
-	INIT_LIST_HEAD(&peer->unmapped);
+	evering_death_init(peer);
 	init_waitqueue_head(&peer->wq);
 	return peer;
 }
@@ -131,6 +133,7 @@ static void commit_attach(struct evering_call *call)
 	spin_lock(&segment->lock);
 	old = evering_slot_live(segment->slots, peer->slot, &tenant);
 	i_size_write(peer->node.inode, segment->geometry.size);
+	evering_alias_resize(peer, segment->geometry.size);
 	rcu_assign_pointer(segment->slots->slot[peer->slot].peer, peer);
 	spin_unlock(&segment->lock);
 	put_pid(old);
@@ -186,7 +189,9 @@ long evering_call_attach(struct evering_call *call)
 		peer_free(peer);
 		return rc;
 	}
-	rc = take_slot(peer, grant, arg->slot);
+	rc = evering_alias_create(peer);
+	if (!rc)
+		rc = take_slot(peer, grant, arg->slot);
 	if (rc)
 		goto err_iput;
 	file = peer_file(peer, call->file);

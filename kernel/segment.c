@@ -20,6 +20,7 @@
 #include <linux/uaccess.h>
 #include <linux/user_namespace.h>
 
+#include "compat.h"
 #include "evering.h"
 #include "trace.h"
 
@@ -114,7 +115,7 @@ static int check_create(const struct evering_segment_create *arg)
 		return -EINVAL;
 	if (arg->backing > EVERING_BACKING_SHMEM)
 		return -EINVAL;
-	if (arg->backing == EVERING_BACKING_SHMEM)
+	if (arg->backing == EVERING_BACKING_SHMEM && !EVERING_HAS_SHMEM)
 		return -EOPNOTSUPP;
 	if (!arg->peers_max || arg->peers_max > limits.peers_max)
 		return -EINVAL;
@@ -190,17 +191,19 @@ static int make_memory(struct evering_segment *segment, struct evering_segment_c
 		.node = segment->numa_node,
 		.contiguous = segment->flags & EVERING_SEGMENT_F_CONTIGUOUS,
 	};
+	struct evering_memory *memory;
 	struct evering_user *user;
 	int rc;
 
 	user = evering_user_get();
 	if (!user)
 		return -ENOMEM;
-	segment->memory = evering_memory_create(user);
-	if (!segment->memory) {
+	memory = evering_memory_create(user, segment->backing);
+	if (IS_ERR(memory)) {
 		evering_user_put(user);
-		return -ENOMEM;
+		return PTR_ERR(memory);
 	}
+	segment->memory = memory;
 	rc = evering_charge(user, request.bytes, 0);
 	if (rc)
 		return rc;

@@ -33,7 +33,7 @@
 /* What the module and the kernel under it can do; reported by INFO. */
 #define EVERING_FEAT_URING_RING		(1ULL << 0) /* uring_cmd BELL_RING */
 #define EVERING_FEAT_URING_WAIT		(1ULL << 1) /* uring_cmd BELL_WAIT, cancelable */
-#define EVERING_FEAT_FIXED_BUFFERS	(1ULL << 2) /* IORING_REGISTER_BUFFERS takes a segment */
+#define EVERING_FEAT_FIXED_BUFFERS	(1ULL << 2) /* IORING_REGISTER_BUFFERS takes any segment */
 #define EVERING_FEAT_CONTIG_FILL	(1ULL << 3) /* holes of a run can be filled by migration */
 #define EVERING_FEAT_BACKING_SHMEM	(1ULL << 4) /* EVERING_BACKING_SHMEM is there */
 #define EVERING_FEAT_HUGE_MAPPING	(1ULL << 5) /* 2 MiB blocks are mapped by one entry */
@@ -69,8 +69,8 @@ struct evering_info {
 #define EVERING_SEGMENT_F_CONTIGUOUS	(1U << 1) /* one run or -ENOSPC */
 #define EVERING_SEGMENT_F_ALL		0x3U
 
-#define EVERING_BACKING_PAGES	0 /* contiguous 2 MiB blocks of the module's own */
-#define EVERING_BACKING_SHMEM	1 /* shmem huge pages; see EVERING_FEAT_BACKING_SHMEM */
+#define EVERING_BACKING_PAGES	0 /* contiguous 2 MiB blocks, mapped by the module */
+#define EVERING_BACKING_SHMEM	1 /* the same, mapped by shmem; see EVERING_FEAT_BACKING_SHMEM */
 
 /* Control fd: a new segment. The segment fd has all rights. */
 struct evering_segment_create {

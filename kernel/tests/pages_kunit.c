@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * The memory of a segment: zeroed, found by offset, reported in extents, kept while
- * somebody else holds it.
+ * somebody else holds it. Each case with both backings.
  *
  * Seen to fail: tests/module/controls/kunit-pages-*: blocks that are not cleared; pinned ones
  * freed; extents beyond the end.
@@ -13,6 +13,7 @@
 struct owner {
 	struct evering_node node;
 	struct evering_user *user;
+	u32 backing;
 };
 
 static void evict_owner(struct evering_node *node)
@@ -21,7 +22,7 @@ static void evict_owner(struct evering_node *node)
 
 static const struct evering_node_ops owner_ops = { .evict = evict_owner };
 
-static int init_case(struct kunit *test)
+static int init_backing(struct kunit *test, u32 backing)
 {
 	struct owner *owner = kunit_kzalloc(test, sizeof(*owner), GFP_KERNEL);
 	int rc;
@@ -32,7 +33,18 @@ static int init_case(struct kunit *test)
 	if (rc)
 		return rc;
 	test->priv = owner;
+	owner->backing = backing;
 	return evering_node_init(&owner->node, &owner_ops, evering_fs_mount());
+}
+
+static int init_pages(struct kunit *test)
+{
+	return init_backing(test, EVERING_BACKING_PAGES);
+}
+
+static int init_shmem(struct kunit *test)
+{
+	return init_backing(test, EVERING_BACKING_SHMEM);
 }
 
 static void exit_case(struct kunit *test)
@@ -52,8 +64,8 @@ static struct evering_memory *make(struct kunit *test, u64 bytes)
 
 	owner->user = evering_user_get();
 	KUNIT_ASSERT_NOT_NULL(test, owner->user);
-	memory = evering_memory_create(owner->user);
-	KUNIT_ASSERT_NOT_NULL(test, memory);
+	memory = evering_memory_create(owner->user, owner->backing);
+	KUNIT_ASSERT_FALSE(test, IS_ERR(memory));
 	KUNIT_ASSERT_EQ(test, evering_charge(owner->user, bytes, 0), 0);
 	KUNIT_ASSERT_EQ(test, evering_memory_add(memory, owner->node.inode, &request), 0);
 	return memory;
@@ -84,16 +96,19 @@ static void pages_are_zeroed_and_found(struct kunit *test)
 	const u64 bytes = 2 * EVERING_BLOCK_SIZE;
 	struct evering_memory *memory;
 	struct owner *owner = test->priv;
+	struct address_space *mapping = owner->node.inode->i_mapping;
 	struct folio *folio;
 	u64 offset;
 
 	soil(test, 8 * EVERING_BLOCK_SIZE);
 	memory = make(test, bytes);
+	if (owner->backing == EVERING_BACKING_SHMEM)
+		mapping = memory->shmem->f_mapping;
 	KUNIT_EXPECT_NULL(test, evering_memory_folio(memory, EVERING_DATA_OFFSET - 1));
 	for (offset = 0; offset < bytes; offset += EVERING_BLOCK_SIZE) {
 		folio = evering_memory_folio(memory, EVERING_DATA_OFFSET + offset);
 		KUNIT_ASSERT_NOT_NULL(test, folio);
-		KUNIT_EXPECT_PTR_EQ(test, folio->mapping, owner->node.inode->i_mapping);
+		KUNIT_EXPECT_PTR_EQ(test, folio->mapping, mapping);
 		KUNIT_EXPECT_EQ(test, folio->index, (EVERING_DATA_OFFSET + offset) >> PAGE_SHIFT);
 		KUNIT_EXPECT_NULL(test, memchr_inv(folio_address(folio), 0, EVERING_BLOCK_SIZE));
 	}
@@ -161,9 +176,16 @@ static struct kunit_case pages_cases[] = {
 
 static struct kunit_suite pages_suite = {
 	.name = "evering_pages",
-	.init = init_case,
+	.init = init_pages,
 	.exit = exit_case,
 	.test_cases = pages_cases,
 };
 
-kunit_test_suite(pages_suite);
+static struct kunit_suite shmem_suite = {
+	.name = "evering_pages_shmem",
+	.init = init_shmem,
+	.exit = exit_case,
+	.test_cases = pages_cases,
+};
+
+kunit_test_suites(&pages_suite, &shmem_suite);

@@ -107,6 +107,13 @@ struct evering_segment_info ev_segment_info(int fd)
 	return info;
 }
 
+bool ev_on_shmem(void)
+{
+	const char *name = getenv("EVERING_BACKING");
+
+	return name && !strcmp(name, "shmem");
+}
+
 int ev_try_create(const struct ev_shape *shape)
 {
 	struct evering_segment_create arg;
@@ -119,7 +126,7 @@ int ev_try_create(const struct ev_shape *shape)
 	arg.peer_size = shape->peer_size;
 	arg.peers_max = shape->peers_max ? shape->peers_max : 1;
 	arg.node = EVERING_NODE_ANY;
-	arg.backing = shape->backing;
+	arg.backing = ev_on_shmem() ? EVERING_BACKING_SHMEM : shape->backing;
 	arg.fd = -1;
 	ret = ev_ioctl(fd, EVERING_IOC_SEGMENT_CREATE, &arg);
 	close(fd);

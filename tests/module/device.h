@@ -74,6 +74,8 @@ int ev_control(void);
 /* INFO through a control fd of its own. */
 struct evering_info ev_info(void);
 bool ev_has(uint64_t feature);
+/* Are all segments of this run EVERING_BACKING_SHMEM (EVERING_BACKING=shmem in manifest)? */
+bool ev_on_shmem(void);
 struct evering_segment_info ev_segment_info(int fd);
 
 /* What is asked of SEGMENT_CREATE; zeros are: no such region, one peer; any node. */

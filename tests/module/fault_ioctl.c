@@ -105,7 +105,7 @@ static int call_open(struct stage *stage)
 	return 0;
 }
 
-static int call_create(uint32_t flags, uint32_t backing, uint64_t shared)
+static int create(uint32_t flags, uint32_t backing, uint64_t shared, int *seg)
 {
 	struct evering_segment_create arg;
 	int ret, fd;
@@ -122,8 +122,16 @@ static int call_create(uint32_t flags, uint32_t backing, uint64_t shared)
 		return -errno;
 	ret = ev_ioctl(fd, EVERING_IOC_SEGMENT_CREATE, &arg);
 	close(fd);
+	*seg = ret == 0 ? arg.fd : -1;
+	return ret;
+}
+
+static int call_create(uint32_t flags, uint32_t backing, uint64_t shared)
+{
+	int seg, ret = create(flags, backing, shared, &seg);
+
 	if (ret == 0)
-		close(arg.fd);
+		close(seg);
 	return ret;
 }
 
@@ -208,6 +216,25 @@ static int call_map_populated(struct stage *stage)
 	return map_and_touch(stage->self.fd, info.shared_offset, EV_PAGE, MAP_POPULATE);
 }
 
+/* Its own inode at attach, a file for each mapping, and an end with both. */
+static int call_shmem_peer(struct stage *stage)
+{
+	struct ev_peer peer;
+	int seg, ret;
+
+	(void)stage;
+	ret = create(0, EVERING_BACKING_SHMEM, EV_BLOCK, &seg);
+	if (ret)
+		return ret;
+	ret = ev_try_attach(seg, 0, EVERING_SLOT_ANY, &peer);
+	if (ret == 0) {
+		ret = map_and_touch(peer.fd, EV_BLOCK, EV_BLOCK, MAP_POPULATE);
+		close(peer.fd);
+	}
+	close(seg);
+	return ret;
+}
+
 static int call_read(struct stage *stage)
 {
 	struct evering_bells bells;
@@ -269,6 +296,7 @@ static const struct fault_case calls[] = {
 	{ "publish_keep", NULL, call_publish_keep, -ENOMEM, 0 },
 	{ "map_page", NULL, call_map_page, -ENOMEM, 0 },
 	{ "map_populated", NULL, call_map_populated, -ENOMEM, 0 },
+	{ "shmem_peer", NULL, call_shmem_peer, -ENOMEM, EVERING_FEAT_BACKING_SHMEM },
 	{ "read", NULL, call_read, -ENOMEM, 0 },
 	{ "uring_ring", NULL, call_uring_ring, -ENOMEM, 0 },
 	{ "uring_wait", NULL, call_uring_wait, -ENOMEM, EVERING_FEAT_URING_WAIT },

@@ -133,8 +133,11 @@ static void orphan_may_not_map_the_fd_of_unmapped_parent(void **state)
 
 static void touch_as_child(struct role *role)
 {
-	EV_EQ(ev_touch_read(role->memory), SIGBUS);
-	EV_EQ(ev_touch_write(role->memory), SIGBUS);
+	/* shmem does not tell it from its parent, until that one ends. */
+	int sig = ev_on_shmem() ? 0 : SIGBUS;
+
+	EV_EQ(ev_touch_read(role->memory), sig);
+	EV_EQ(ev_touch_write(role->memory), sig);
 	leash_wait(role->leash);
 	EV_EQ(ev_touch_read(role->memory), SIGBUS);
 }

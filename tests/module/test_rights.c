@@ -303,11 +303,17 @@ static void rights_forked_child_has_no_mapping(void **state)
 	f.map[0] = 1;
 	ev_child_start(&child, child_touches, &f);
 	ev_child_expect_signal(&child, SIGSEGV);
-	/* Told to copy it: the mapping is there, but a peer belongs to one mm. */
+	/*
+	 * Told to copy it: the mapping is there, but a peer belongs to one mm. shmem does
+	 * not know that: there the child shares it (and its end, see test_shmem).
+	 */
 	EV_EQ(madvise(f.map, EV_BLOCK, MADV_DOFORK), 0);
 	ev_child_start(&child, child_touches, &f);
-	ev_child_expect_signal(&child, SIGBUS);
-	EV_EQ(f.map[0], 1);
+	if (ev_on_shmem())
+		ev_child_join(&child);
+	else
+		ev_child_expect_signal(&child, SIGBUS);
+	EV_EQ(f.map[0], ev_on_shmem() ? 2 : 1);
 	munmap(f.map, EV_BLOCK);
 	cast_close(&f.c);
 }
