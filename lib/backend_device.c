@@ -252,6 +252,7 @@ static int explain_create(int err, const struct evering_segment_create *create)
 			 "segment_bytes_max)" },
 		{ ENFILE, "the module's limit of segments is reached (parameter segments_max)" },
 		{ ENOMEM, "the memory for it is not there" },
+		{ EOPNOTSUPP, "this kernel has no shmem for it; take the backing 'pages'" },
 		{ EINVAL, "the module refuses the sizes, the number of peers or the NUMA node; "
 			  "see 'evering doctor' for its limits" },
 	};
@@ -295,6 +296,7 @@ static int segment_create(struct evr_segment *segment, const struct evr_segment_
 		.peer_size = options->peer_sz,
 		.peers_max = options->peers_max,
 		.node = options->node,
+		.backing = options->backing,
 	};
 	int fd = open_checked(), err;
 
@@ -374,6 +376,7 @@ static int segment_info(const struct evr_segment *segment, struct evr_segment_in
 	out->peers_max = info.peers_max;
 	out->peers = info.peers;
 	out->extents = info.extents;
+	out->backing = info.backing;
 	out->rights = info.rights;
 	out->uid = info.uid;
 	out->mode = info.mode;

@@ -45,6 +45,7 @@ static void describe_file(int fd, const char *name, struct evr_segment_info *inf
 	if (fstat(fd, &file))
 		return;
 	info->backend = EVR_BACKEND_LOCAL;
+	info->backing = EVR_BACKING_SHMEM;
 	info->bytes = (uint64_t)file.st_blocks * 512;
 	info->mode = file.st_mode & 0777;
 	info->owner_uid = file.st_uid;

@@ -21,6 +21,13 @@
 
 #define SEGMENT_FLAGS (EVR_SEGMENT_ISOLATED | EVR_SEGMENT_CONTIGUOUS | EVR_SEGMENT_KEEP)
 
+const char *evr_backing_name(uint32_t backing)
+{
+	static const char *const names[] = { "pages", "shmem" };
+
+	return backing < sizeof(names) / sizeof(names[0]) ? names[backing] : "unknown";
+}
+
 const struct evr_backend_ops *evr_backend_ops(enum evr_backend backend)
 {
 	return backend == EVR_BACKEND_DEVICE ? &evr_device_ops : &evr_local_ops;
@@ -94,6 +101,9 @@ static int complete_options(struct evr_segment_options *options, const char *nam
 	if (options->flags & ~(uint32_t)SEGMENT_FLAGS)
 		return evr_fail(-EINVAL, "flags %#x: only %#x are known", options->flags,
 				SEGMENT_FLAGS);
+	if (options->backing > EVR_BACKING_SHMEM)
+		return evr_fail(-EINVAL, "backing is %u, known are PAGES (%d) and SHMEM (%d)",
+				options->backing, EVR_BACKING_PAGES, EVR_BACKING_SHMEM);
 	if (is_isolated && options->shared_sz)
 		return evr_fail(-EINVAL,
 				"shared_sz is %" PRIu64 ", an isolated segment has no shared "

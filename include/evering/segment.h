@@ -58,6 +58,15 @@ enum {
 	EVR_SEGMENT_KEEP = 4, /* a named segment outlives its processes */
 };
 
+/* What the memory of a segment is, and so what can be done with it. */
+enum evr_backing {
+	EVR_BACKING_PAGES, /* the backend's own */
+	EVR_BACKING_SHMEM, /* mapped by shmem: io_uring fixed buffers also before Linux 6.5 */
+};
+
+/* evr_backing_name() - "pages", "shmem"; "unknown" otherwise. */
+EVR_API const char *evr_backing_name(uint32_t backing);
+
 /* What a holder of a segment fd may do. Rights only shrink. */
 enum {
 	EVR_RIGHT_OBSERVE = 1, /* attach as observer */
@@ -90,7 +99,7 @@ struct evr_segment_options {
 	uint32_t mode_set;
 	uint32_t node_set;
 	uint32_t owner_set;
-	uint32_t __resv;
+	uint32_t backing; /* EVR_BACKING_*; the local backend's memory is shmem's always */
 };
 
 /*
@@ -100,7 +109,7 @@ struct evr_segment_options {
  *       be handed over, by evr_segment_fd().
  * On success the handle is the caller's, to be closed; on failure *out is NULL.
  * Return: 0; -EINVAL; -EEXIST the name is taken; -ENOSPC no contiguous run;
- * -ENOMEM, -EDQUOT; -ENODEV no device; -EACCES; -EOPNOTSUPP.
+ * -ENOMEM, -EDQUOT; -ENODEV no device; -EACCES; -EOPNOTSUPP also: no such backing here.
  */
 EVR_API int evr_segment_create(struct evr_segment **out, const char *uri,
 			       const struct evr_segment_options *options);
@@ -164,6 +173,7 @@ struct evr_segment_info {
 	uint32_t mode; /* of the name */
 	uint32_t owner_uid; /* of the name */
 	uint32_t owner_gid;
+	uint32_t backing; /* EVR_BACKING_* */
 	bool published; /* has a name now */
 	bool keep;
 	char name[EVR_NAME_SIZE];
@@ -199,6 +209,8 @@ EVR_API int evr_segment_grow(struct evr_segment *segment, uint64_t bytes, uint64
 
 /*
  * evr_segment_revoke() - end a peer and take its mappings away, whatever it does.
+ * With EVR_BACKING_SHMEM that is complete, and the call returns, once no thread of the
+ * peer's process is in the middle of a page fault or of a change of its mappings.
  * Return: 0; -EACCES; -ESTALE; -EOPNOTSUPP on the local backend.
  */
 EVR_API int evr_segment_revoke(struct evr_segment *segment, struct evr_peer_id id);

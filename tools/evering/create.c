@@ -22,7 +22,7 @@
 static uint64_t size = SHARED_SZ_DEFAULT, peer_size, peers = PEERS_DEFAULT, mode, node;
 static bool size_given, peer_size_given, mode_given, node_given;
 static bool isolated, contiguous, keep, hold, json;
-static const char *uid_text, *gid_text;
+static const char *uid_text, *gid_text, *backing_text;
 
 static const struct option_row options[] = {
 	{ "size", 's', OPTION_SIZE, &size, "SIZE", "memory that all may write (64M)", 1, 0,
@@ -35,6 +35,8 @@ static const struct option_row options[] = {
 	  "for hostile peers: no shared memory, regions only", 0, 0, NULL },
 	{ "contiguous", 'c', OPTION_FLAG, &contiguous, NULL,
 	  "one physically contiguous run, or fail", 0, 0, NULL },
+	{ "backing", 'B', OPTION_TEXT, &backing_text, "KIND",
+	  "pages, or shmem: for io_uring fixed buffers before Linux 6.5 (pages)", 0, 0, NULL },
 	{ "mode", 'm', OPTION_MODE, &mode, "OCTAL", "who may open it: r observes, w writes (0600)",
 	  0, 0, &mode_given },
 	{ "uid", 'u', OPTION_TEXT, &uid_text, "USER", "owner, a name or a number (you)", 0, 0,
@@ -88,6 +90,17 @@ static int find_group(uint32_t *gid)
 	return 0;
 }
 
+static int find_backing(uint32_t *backing)
+{
+	*backing = EVR_BACKING_PAGES;
+	if (!backing_text)
+		return 0;
+	for (; *backing <= EVR_BACKING_SHMEM; ++*backing)
+		if (!strcmp(backing_text, evr_backing_name(*backing)))
+			return 0;
+	return message_usage("--backing: '%s' is neither pages nor shmem", backing_text);
+}
+
 static int fill_options(struct evr_segment_options *wanted)
 {
 	if (isolated && size_given)
@@ -108,7 +121,7 @@ static int fill_options(struct evr_segment_options *wanted)
 	};
 	wanted->flags = (isolated ? EVR_SEGMENT_ISOLATED : 0) |
 			(contiguous ? EVR_SEGMENT_CONTIGUOUS : 0) | (hold ? 0 : EVR_SEGMENT_KEEP);
-	if (find_user(&wanted->uid) || find_group(&wanted->gid))
+	if (find_user(&wanted->uid) || find_group(&wanted->gid) || find_backing(&wanted->backing))
 		return EXIT_USAGE;
 	return 0;
 }

@@ -90,9 +90,14 @@ static void examine(struct backend_report *report, enum evr_backend backend)
 static const char *fixed_buffers_on_device(const struct backend_report *device,
 					   const struct machine *machine)
 {
-	if (machine->io_uring_error || !(device->info.features & EVERING_FEAT_FIXED_BUFFERS))
+	if (machine->io_uring_error)
 		return NULL;
-	return "io_uring takes a segment";
+	if (device->info.features & EVERING_FEAT_FIXED_BUFFERS)
+		return "io_uring takes a segment";
+	/* This kernel takes shmem's mappings only. */
+	if (device->info.features & EVERING_FEAT_BACKING_SHMEM)
+		return "with --backing shmem";
+	return NULL;
 }
 
 /* How each guarantee is kept here; returns how many there are. */

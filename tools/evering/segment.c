@@ -12,9 +12,12 @@
 
 const char *segment_kind_text(char *text, const struct evr_segment_info *info)
 {
-	snprintf(text, SEGMENT_TEXT_SZ, "%s%s%s",
+	snprintf(text, SEGMENT_TEXT_SZ, "%s%s%s%s",
 		 info->flags & EVR_SEGMENT_ISOLATED ? "isolated" : "shared",
 		 info->flags & EVR_SEGMENT_CONTIGUOUS ? ", contiguous" : "",
+		 info->backend == EVR_BACKEND_DEVICE && info->backing == EVR_BACKING_SHMEM ?
+			 ", mapped by shmem" :
+			 "",
 		 info->grown_off < info->size ? ", grown" : "");
 	return text;
 }
@@ -63,6 +66,7 @@ struct json_object *segment_to_json(const struct evr_segment_info *info)
 	snprintf(mode, sizeof(mode), "%04o", info->mode);
 	json_add_text(object, "backend", evr_backend_name(info->backend));
 	json_add_text(object, "name", info->name);
+	json_add_text(object, "backing", evr_backing_name(info->backing));
 	json_add_u64(object, "id", info->segment_id);
 	json_add_u64(object, "size", info->size);
 	json_add_u64(object, "bytes", info->bytes);
