@@ -145,6 +145,12 @@ if [ "$EVERING_BACKEND" = local ]; then
 	err_is_message create
 	err_has 'contiguous'
 
+	it segments_on_local_are_of_shmem
+	run create --backing pages --size 2M --json "$NAME"
+	ends_with 0
+	json_is "$OUT" .backing shmem
+	run rm "$NAME"
+
 	it segments_revoke_on_local_fails
 	run create --size 1M "$NAME"
 	"$EVERING_TOOL" events --count 1 "$NAME" >/dev/null 2>&1 &
@@ -163,6 +169,15 @@ else
 	run create --contiguous --size 8M --json "$NAME"
 	ends_with 0
 	json_is "$OUT" .extents 1
+	json_is "$OUT" .backing pages
+	run rm "$NAME"
+
+	it segments_mapped_by_shmem_say_so
+	run create --backing shmem --size 8M "$NAME"
+	ends_with 0
+	out_has 'mapped by shmem'
+	run info --json "$NAME"
+	json_is "$OUT" .backing shmem
 	run rm "$NAME"
 
 	it segments_revoke_ends_the_peer

@@ -112,6 +112,11 @@ run create --uid no-such-user-here "$(uri a)"
 ends_with 2
 err_has "no user 'no-such-user-here'"
 
+it usage_unknown_backing_fails
+run create --backing paper "$(uri a)"
+ends_with 2
+err_has "'paper' is neither pages nor shmem"
+
 it usage_unknown_bench_fails
 run bench nonsense
 ends_with 2

@@ -109,6 +109,36 @@ static void device_contiguous_segment_is_one_extent(void **state)
 	evr_segment_close(segment);
 }
 
+/* Contiguous, revoked and growing as any other; only how it is mapped differs. */
+static void device_segment_of_shmem_is_as_any_other(void **state)
+{
+	struct evr_segment_options options = plain_options();
+	struct evr_segment *segment = plain_segment();
+	struct evr_peer *peer, *other;
+	uint64_t off;
+	unsigned char *p;
+
+	EQ(info_of(segment).backing, EVR_BACKING_PAGES);
+	evr_segment_close(segment);
+	options.backing = EVR_BACKING_SHMEM;
+	options.flags = EVR_SEGMENT_CONTIGUOUS;
+	segment = segment_of(&options);
+	EQ(info_of(segment).backing, EVR_BACKING_SHMEM);
+	peer = attach(segment);
+	other = attach(segment);
+	OK(evr_segment_grow(segment, BLOCK, &off));
+	p = evr_peer_at(peer, off, BLOCK);
+	CHECK(p);
+	memset(p, 0x3c, BLOCK);
+	EQ(((char *)evr_peer_at(other, off, BLOCK))[BLOCK - 1], 0x3c);
+	OK(evr_segment_revoke(segment, evr_peer_self(peer)));
+	EQ(touch_write(p), SIGBUS);
+	EQ(touch_write(evr_peer_at(other, off, 1)), 0);
+	evr_peer_detach(peer);
+	evr_peer_detach(other);
+	evr_segment_close(segment);
+}
+
 /* A run of many blocks is there or not; a promise is not broken in either case. */
 static void device_contiguous_segment_that_is_not_to_be_had_names_the_best_run(void **state)
 {
@@ -263,6 +293,7 @@ int main(void)
 		cmocka_unit_test(device_over_the_quota_says_so),
 		cmocka_unit_test(device_segment_larger_than_the_limit_says_which),
 		cmocka_unit_test(device_contiguous_segment_is_one_extent),
+		cmocka_unit_test(device_segment_of_shmem_is_as_any_other),
 		cmocka_unit_test(
 			device_contiguous_segment_that_is_not_to_be_had_names_the_best_run),
 		cmocka_unit_test(device_peer_fd_is_no_segment),

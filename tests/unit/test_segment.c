@@ -341,6 +341,26 @@ static void segment_that_is_made_leaves_nothing_when_it_fails(void **state)
 	DETAIL("contiguous");
 }
 
+/* Here both kinds are shmem's; a third is none. */
+static void segment_backing_is_checked_and_reported(void **state)
+{
+	struct evr_segment_options options = plain_options();
+	struct evr_segment_info info;
+	struct evr_segment *segment;
+
+	for (options.backing = 0; options.backing <= EVR_BACKING_SHMEM; options.backing++) {
+		OK(evr_segment_create(&segment, "local:", &options));
+		OK(evr_segment_info(segment, &info));
+		EQ(info.backing, EVR_BACKING_SHMEM);
+		evr_segment_close(segment);
+	}
+	EQ(evr_segment_create(&segment, "local:", &options), -EINVAL);
+	DETAIL("backing is 2");
+	EQ(strcmp(evr_backing_name(EVR_BACKING_PAGES), "pages"), 0);
+	EQ(strcmp(evr_backing_name(EVR_BACKING_SHMEM), "shmem"), 0);
+	EQ(strcmp(evr_backing_name(2), "unknown"), 0);
+}
+
 static void segment_invite_gives_all_rights_or_a_reader(void **state)
 {
 	struct evr_segment *segment = make_named("invite", 0600, 0);
@@ -422,6 +442,7 @@ int main(void)
 		cmocka_unit_test(segment_without_keep_leaves_no_file),
 		cmocka_unit_test(segment_unnamed_cannot_be_cut_short),
 		cmocka_unit_test(segment_cannot_be_revoked_from),
+		cmocka_unit_test(segment_backing_is_checked_and_reported),
 		cmocka_unit_test(segment_on_a_device_that_is_not_there_says_what_to_do),
 	};
 
