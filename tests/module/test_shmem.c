@@ -5,6 +5,9 @@
  * that shares its parent's mapping until the end, and an end that has to wait for faults
  * under way. What is the same is tested by the other programs, which manifest runs on
  * this backing too.
+ *
+ * Seen to fail: controls/shmem-faults-not-awaited, controls/shmem-size-stays,
+ * controls/shmem-file-opens.
  */
 
 #include <liburing.h>
