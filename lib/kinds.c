@@ -2,12 +2,14 @@
 /* Kinds of objects: one row for each noun that lives in the directory. */
 #include "kinds.h"
 
+#include "heap_table.h"
 #include "mpmc.h"
 
 static const struct evr_kind kinds[] = {
 	{ EVR_KIND_SPSC, "spsc", NULL },
 	{ EVR_KIND_BYTES, "bytes", NULL },
 	{ EVR_KIND_MPMC, "mpmc", evr_mpmc_settle },
+	{ EVR_KIND_HEAP, "heap", evr_heap_reap },
 };
 
 const struct evr_kind *evr_kind_find(uint32_t kind)

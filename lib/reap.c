@@ -72,6 +72,8 @@ static void report_add(struct evr_reap_report *report, const struct evr_reap_rep
 	report->sides += found->sides;
 	report->claims += found->claims;
 	report->bytes += found->bytes;
+	report->blocks += found->blocks;
+	report->block_bytes += found->block_bytes;
 }
 
 int evr_reap(struct evr_peer *peer, struct evr_peer_id dead, struct evr_reap_report *report)

@@ -13,6 +13,7 @@
 #include <evering/spsc.h>
 #include <evering/bytes.h>
 #include <evering/mpmc.h>
+#include <evering/heap.h>
 #include <evering/reap.h>
 
 #endif

@@ -25,6 +25,8 @@ struct evr_reap_report {
 	uint32_t sides; /* roles it held */
 	uint32_t claims; /* elements of queues that it was writing or reading */
 	uint64_t bytes; /* of these objects */
+	uint64_t blocks; /* of heaps and pools, freed because it owned them */
+	uint64_t block_bytes; /* of these */
 };
 
 /**

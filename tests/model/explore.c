@@ -397,6 +397,8 @@ static void restore(struct world *to, const struct world *from)
 	memcpy(to, from, offsetof(struct world, state));
 	memcpy(to->state, from->state, engine.scenario->state_sz);
 	memcpy(to->segment, from->segment, engine.segment_sz);
+	to->private_sz = from->private_sz;
+	memcpy(to->private, from->private, from->private_sz);
 }
 
 static void check_sleepers(void)

@@ -299,11 +299,50 @@ void model_scribble(struct evr_a64 *const *words, uint32_t nr, uint32_t times)
 	}
 }
 
+/* A segment of the model stays as large as it is. */
+int evr_segment_grow(struct evr_segment *segment, uint64_t bytes, uint64_t *off)
+{
+	return evr_fail(-EOPNOTSUPP, "the model's segment cannot grow");
+}
+
 /* What the library calls of the system, by another name: see meson.build. */
 int model_clock_gettime(clockid_t clock, struct timespec *now);
 int model_nanosleep(const struct timespec *duration, struct timespec *left);
 int model_pthread_mutex_lock(pthread_mutex_t *mutex);
 int model_sched_getaffinity(pid_t pid, size_t sz, cpu_set_t *cpus);
+void *model_calloc(size_t nr, size_t sz);
+void *model_realloc(void *was, size_t sz);
+void model_free(void *was);
+
+/* Part of the world, so that it is restored too. The size stands in front. */
+void *model_calloc(size_t nr, size_t sz)
+{
+	uint8_t *at = world.private + world.private_sz;
+
+	sz = EVR_ROUND_UP(nr * sz, (size_t)16);
+	if (sz + 16 > PRIVATE_MAX - world.private_sz)
+		return NULL;
+	world.private_sz += (uint32_t)sz + 16;
+	memset(at, 0, sz + 16);
+	memcpy(at, &sz, sizeof(sz));
+	return at + 16;
+}
+
+void *model_realloc(void *was, size_t sz)
+{
+	uint8_t *at = model_calloc(1, sz);
+	size_t old = 0;
+
+	if (at && was) {
+		memcpy(&old, (uint8_t *)was - 16, sizeof(old));
+		memcpy(at, was, old < sz ? old : sz);
+	}
+	return at;
+}
+
+void model_free(void *was)
+{
+}
 
 int model_clock_gettime(clockid_t clock, struct timespec *now)
 {

@@ -9,6 +9,7 @@
 
 #define SEGMENT_MAX (64U << 10)
 #define STATE_MAX (16U << 10)
+#define PRIVATE_MAX (128U << 10)
 #define BUFFER_MAX 64
 #define BUFFER_BYTES 4096
 #define STALE_MAX 160
@@ -80,6 +81,9 @@ struct world {
 	uint16_t uses[MODEL_PROCS_MAX + 1][USES_MAX]; /* of each peer, see evr_dir_join() */
 	uint8_t state[STATE_MAX] __attribute__((aligned(128)));
 	uint8_t segment[SEGMENT_MAX] __attribute__((aligned(4096)));
+	/* What calloc() has given out; nothing is freed. */
+	uint32_t private_sz;
+	uint8_t private[PRIVATE_MAX] __attribute__((aligned(16)));
 };
 
 /*
