@@ -4,12 +4,14 @@
 
 #include "heap_table.h"
 #include "mpmc.h"
+#include "pool.h"
 
 static const struct evr_kind kinds[] = {
 	{ EVR_KIND_SPSC, "spsc", NULL },
 	{ EVR_KIND_BYTES, "bytes", NULL },
 	{ EVR_KIND_MPMC, "mpmc", evr_mpmc_settle },
 	{ EVR_KIND_HEAP, "heap", evr_heap_reap },
+	{ EVR_KIND_POOL, "pool", evr_pool_reap },
 };
 
 const struct evr_kind *evr_kind_find(uint32_t kind)

@@ -14,6 +14,7 @@
 #include <evering/bytes.h>
 #include <evering/mpmc.h>
 #include <evering/heap.h>
+#include <evering/pool.h>
 #include <evering/reap.h>
 
 #endif

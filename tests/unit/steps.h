@@ -35,6 +35,7 @@
 #include "mpmc.c"
 #include "mpmc_cells.c"
 #include "park.c"
+#include "pool.c"
 #include "reap.c"
 #include "spsc.c"
 #undef CAPACITY_DEFAULT

@@ -1,0 +1,398 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Pools: exhaustion, spilling, waiting; and what a death at each access to shared
+ * memory leaves of them.
+ *
+ * Mutants seen to fail here: no wake after a free (pool_waiters_*), a claim that names
+ * nobody (pool_exhausted_* and others).
+ */
+#include <sched.h>
+#include <signal.h>
+#include <stdint.h>
+#include <sys/mman.h>
+
+/* 0: count only. */
+static uint64_t steps, steps_to_live;
+
+static inline void step(void)
+{
+	if (++steps == steps_to_live)
+		raise(SIGKILL);
+}
+
+#include "steps.h"
+#include "pair.h"
+
+/* More would mean that a call does not end. */
+#define STEPS_MAX 100000
+
+/* What parent and children tell each other, in memory that is not the segment's. */
+static struct talk {
+	struct evr_peer_id child;
+	volatile uint32_t child_ready, parent_ready;
+	volatile uint32_t done[8];
+	uint64_t handles[4];
+	volatile uint32_t sent;
+} *talk;
+
+static const struct evr_pool_options few = { .struct_sz = sizeof(few),
+					     .classes = { { 64, 2 }, { 200, 1 }, { 4096, 1 } } };
+
+static int open_pool(void **state)
+{
+	struct pair *pair;
+
+	if (pair_open(state))
+		return -1;
+	pair = *state;
+	talk = mmap(NULL, sizeof(*talk), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	return evr_pool_create(pair->peer, "pool", &few);
+}
+
+static int close_pool(void **state)
+{
+	munmap(talk, sizeof(*talk));
+	return pair_close(state);
+}
+
+static void assert_empty(struct evr_pool *pool, uint64_t n)
+{
+	struct evr_pool_usage usage;
+	uint32_t i;
+
+	evr_pool_usage(pool, &usage);
+	for (i = 0; i < usage.classes; i++)
+		if (usage.class_[i].used)
+			fail_msg("death %llu: %u of %u blocks of %u bytes are used",
+				 (unsigned long long)n, usage.class_[i].used, usage.class_[i].nr,
+				 usage.class_[i].sz);
+}
+
+static void pool_exhausted_spills_and_is_told(void **state)
+{
+	struct evr_block blocks[4], none = { &none, 1 };
+	struct pair *pair = *state;
+	struct evr_pool_usage usage;
+	struct evr_pool pool;
+	uint64_t sz = 1;
+	int i;
+
+	assert_int_equal(evr_pool_open(&pool, pair->peer, "pool"), 0);
+	for (i = 0; i < 4; i++) {
+		assert_int_equal(evr_pool_alloc(&pool, 64, &blocks[i]), 0);
+		assert_ptr_equal(evr_pool_resolve(&pool, blocks[i].handle, &sz), blocks[i].ptr);
+		assert_int_equal(sz, i < 2 ? 64 : i < 3 ? 208 : 4096);
+		memset(blocks[i].ptr, i, sz);
+	}
+	for (i = 0; i < 4; i++)
+		assert_int_equal(((unsigned char *)blocks[i].ptr)[63], i);
+	assert_int_equal(evr_pool_alloc(&pool, 64, &none), -ENOBUFS);
+	assert_null(none.ptr);
+	assert_int_equal(evr_pool_alloc(&pool, 4096, &none), -ENOBUFS);
+	assert_int_equal(evr_pool_alloc(&pool, 4097, &none), -EMSGSIZE);
+	evr_pool_usage(&pool, &usage);
+	assert_int_equal(usage.classes, 3);
+	assert_int_equal(usage.class_[0].used, 2);
+	assert_int_equal(usage.class_[1].spilled, 1);
+	assert_int_equal(usage.class_[2].spilled, 1);
+	assert_int_equal(usage.class_[0].exhausted, 3);
+	for (i = 0; i < 4; i++) {
+		assert_int_equal(evr_pool_free(&pool, blocks[i].handle), 0);
+		assert_int_equal(evr_pool_free(&pool, blocks[i].handle), -ESTALE);
+		assert_null(evr_pool_resolve(&pool, blocks[i].handle, &sz));
+		assert_int_equal(evr_pool_free(&pool, blocks[i].handle + 1), -ESTALE);
+	}
+	assert_int_equal(evr_pool_free(&pool, ~0ULL), -ESTALE);
+	assert_int_equal(evr_pool_alloc(&pool, 65, &blocks[0]), 0);
+	assert_non_null(evr_pool_resolve(&pool, blocks[0].handle, &sz));
+	assert_int_equal(sz, 208);
+	assert_int_equal(evr_pool_free(&pool, blocks[0].handle), 0);
+	assert_empty(&pool, 0);
+	evr_pool_close(&pool);
+	evr_pool_close(&pool);
+	assert_int_equal(evr_pool_alloc(&pool, 64, &none), -EINVAL);
+}
+
+static void pool_options_are_checked(void **state)
+{
+	struct evr_pool_options options = { .struct_sz = sizeof(options) };
+	struct pair *pair = *state;
+	struct evr_pool pool;
+
+	assert_int_equal(evr_pool_create(pair->peer, "bad", &options), -EINVAL);
+	options.classes[0] = (struct evr_pool_class){ 64, 0 };
+	assert_int_equal(evr_pool_create(pair->peer, "bad", &options), -EINVAL);
+	options.classes[0].nr = 1;
+	options.classes[1] = (struct evr_pool_class){ 64, 1 };
+	assert_int_equal(evr_pool_create(pair->peer, "bad", &options), -EINVAL);
+	options.classes[1] = (struct evr_pool_class){ 128, 1U << 20 };
+	assert_int_equal(evr_pool_create(pair->peer, "bad", &options), -EINVAL);
+	options.classes[1].nr--;
+	assert_int_equal(evr_pool_create(pair->peer, "bad", &options), -ENOSPC);
+	options.classes[1].nr = 1;
+	assert_int_equal(evr_pool_create(pair->peer, "good", &options), 0);
+	assert_int_equal(evr_spsc_create(pair->peer, "ring", NULL), 0);
+	assert_int_equal(evr_pool_open(&pool, pair->peer, "ring"), -EINVAL);
+	assert_int_equal(evr_pool_open(&pool, pair->peer, "none"), -ENOENT);
+}
+
+static void pool_hostile_geometry_is_found(void **state)
+{
+	struct pair *pair = *state;
+	struct pool_geometry *g;
+	struct evr_object object;
+	struct evr_pool pool;
+
+	assert_int_equal(evr_dir_find(pair->peer, "pool", &object), 0);
+	g = evr_peer_at(pair->peer, object.off, object.sz);
+	g->classes[2].nr = 0xffff;
+	assert_int_equal(evr_pool_open(&pool, pair->peer, "pool"), -EBADMSG);
+	g->classes[2].nr = 1;
+	g->classes_nr = 17;
+	assert_int_equal(evr_pool_open(&pool, pair->peer, "pool"), -EBADMSG);
+	g->classes_nr = 3;
+	g->layout ^= 1ULL << 48;
+	assert_int_equal(evr_pool_open(&pool, pair->peer, "pool"), -EPROTO);
+	g->layout ^= 1;
+	assert_int_equal(evr_pool_open(&pool, pair->peer, "pool"), -EBADMSG);
+	assert_true(evr_reap_dead(pair->peer, NULL) >= 0);
+}
+
+static void pool_hostile_words_do_no_harm(void **state)
+{
+	struct pair *pair = *state;
+	struct evr_object object;
+	struct evr_block block;
+	struct evr_pool pool;
+	uint64_t seed = 3, *words, all, i, sz;
+
+	assert_int_equal(evr_dir_find(pair->peer, "pool", &object), 0);
+	assert_int_equal(evr_pool_open(&pool, pair->peer, "pool"), 0);
+	words = evr_peer_at(pair->peer, object.off, object.sz);
+	all = sizeof(struct pool_header) / 8 + 4;
+	for (i = 0; i < 20000; i++) {
+		words[pair_random(&seed) % all] = pair_random(&seed) % 3 ? pair_random(&seed) :
+									   pair_random(&seed) % 64;
+		if (!evr_pool_alloc(&pool, 1 + pair_random(&seed) % 300, &block)) {
+			assert_true(evr_peer_off(pair->peer, block.ptr) >= (int64_t)object.off);
+			assert_true(evr_peer_off(pair->peer, block.ptr) <
+				    (int64_t)(object.off + object.sz));
+			evr_pool_free(&pool, block.handle);
+		}
+		evr_pool_resolve(&pool, pair_random(&seed), &sz);
+		if (i % 1000 == 0)
+			assert_true(evr_reap_dead(pair->peer, NULL) >= 0);
+	}
+	evr_pool_close(&pool);
+}
+
+/* Each waits for the one large block, holds it a moment, and frees it. */
+static void take_turns(struct evr_peer *peer, void *arg)
+{
+	struct evr_waiter waiter;
+	struct evr_block block;
+	struct evr_pool pool;
+	int i;
+
+	CHECK(!evr_pool_open(&pool, peer, "pool"));
+	CHECK(!evr_waiter_init(&waiter, peer, EVR_WAIT_SLEEP));
+	for (i = 0; i < 300; i++) {
+		CHECK(!TIMELY(evr_pool_alloc_wait(&pool, &waiter, 4096, &block, until_ns)));
+		*(volatile uint32_t *)block.ptr += 1;
+		if (i % 16 == 0)
+			sched_yield();
+		CHECK(!evr_pool_free(&pool, block.handle));
+	}
+	evr_waiter_fini(&waiter);
+	evr_pool_close(&pool);
+}
+
+static void pool_waiters_all_get_their_turn(void **state)
+{
+	struct pair *pair = *state;
+	struct evr_block block;
+	struct evr_pool pool;
+	pid_t pids[3];
+	int i;
+
+	assert_int_equal(evr_pool_open(&pool, pair->peer, "pool"), 0);
+	assert_int_equal(evr_pool_alloc(&pool, 4096, &block), 0);
+	*(uint32_t *)block.ptr = 0;
+	for (i = 0; i < 3; i++)
+		pids[i] = pair_fork(pair, take_turns, NULL);
+	pair_sleep_us(20000);
+	assert_int_equal(evr_pool_free(&pool, block.handle), 0);
+	for (i = 0; i < 3; i++)
+		pair_join(pids[i]);
+	assert_int_equal(evr_pool_alloc(&pool, 4096, &block), 0);
+	/* One at a time had it, and what each wrote was seen by the next. */
+	assert_int_equal(*(uint32_t *)block.ptr, 900);
+	assert_int_equal(evr_pool_free(&pool, block.handle), 0);
+	assert_empty(&pool, 0);
+	evr_pool_close(&pool);
+}
+
+static void pool_wait_ends_at_its_deadline(void **state)
+{
+	struct pair *pair = *state;
+	struct evr_block block, none;
+	struct evr_pool_usage usage;
+	struct evr_waiter waiter;
+	struct evr_pool pool;
+
+	assert_int_equal(evr_pool_open(&pool, pair->peer, "pool"), 0);
+	assert_int_equal(evr_waiter_init(&waiter, pair->peer, EVR_WAIT_SLEEP), 0);
+	assert_int_equal(evr_pool_alloc_wait(&pool, &waiter, 4096, &block, 0), 0);
+	assert_int_equal(evr_pool_alloc_wait(&pool, &waiter, 4096, &none, 0), -ETIMEDOUT);
+	assert_int_equal(evr_pool_alloc_wait(&pool, &waiter, 4096, &none, evr_now_ns() + 1000000),
+			 -ETIMEDOUT);
+	assert_int_equal(evr_pool_alloc_wait(&pool, &waiter, 5000, &none, 0), -EMSGSIZE);
+	evr_pool_usage(&pool, &usage);
+	assert_int_equal(usage.waiting, 0);
+	assert_int_equal(evr_pool_free(&pool, block.handle), 0);
+	evr_waiter_fini(&waiter);
+	evr_pool_close(&pool);
+}
+
+static void hold_for_ever(struct evr_peer *peer, void *arg)
+{
+	struct evr_block block;
+	struct evr_pool pool;
+
+	CHECK(!evr_pool_open(&pool, peer, "pool"));
+	CHECK(!evr_pool_alloc(&pool, 4096, &block));
+	talk->child_ready = 1;
+	for (;;)
+		pause();
+}
+
+static void *kill_late(void *arg)
+{
+	pair_sleep_us(50000);
+	kill(*(pid_t *)arg, SIGKILL);
+	return NULL;
+}
+
+static void pool_holder_killed_wakes_who_waits(void **state)
+{
+	struct pair *pair = *state;
+	struct evr_waiter waiter;
+	struct evr_block block;
+	struct evr_pool pool;
+	pthread_t killer;
+	pid_t pid;
+
+	pid = pair_fork(pair, hold_for_ever, NULL);
+	while (!talk->child_ready)
+		sched_yield();
+	assert_int_equal(evr_pool_open(&pool, pair->peer, "pool"), 0);
+	assert_int_equal(evr_waiter_init(&waiter, pair->peer, EVR_WAIT_SLEEP), 0);
+	assert_int_equal(pthread_create(&killer, NULL, kill_late, &pid), 0);
+	assert_int_equal(evr_pool_alloc_wait(&pool, &waiter, 4096, &block, pair_deadline()), 0);
+	assert_int_equal(pthread_join(killer, NULL), 0);
+	pair_kill(pid);
+	assert_int_equal(evr_pool_free(&pool, block.handle), 0);
+	evr_waiter_fini(&waiter);
+	evr_pool_close(&pool);
+	pair_settle(pair);
+}
+
+/* Everything that a peer does with a pool, but sleeping. */
+static void use_pool(struct evr_peer *peer, struct evr_peer_id parent)
+{
+	struct evr_waiter waiter;
+	struct evr_block block;
+	struct evr_pool pool;
+
+	CHECK(!evr_pool_open(&pool, peer, "pool"));
+	CHECK(!evr_pool_accept(&pool, talk->handles[2]));
+	CHECK(!evr_pool_alloc(&pool, 64, &block));
+	CHECK(!evr_pool_transfer(&pool, block.handle, parent));
+	talk->handles[0] = block.handle;
+	talk->sent = 1;
+	CHECK(!evr_waiter_init(&waiter, peer, EVR_WAIT_BUSY));
+	CHECK(!evr_pool_alloc_wait(&pool, &waiter, 200, &block, pair_deadline()));
+	CHECK(evr_pool_alloc_wait(&pool, &waiter, 4096, &block, 0) == -ETIMEDOUT);
+	CHECK(!evr_pool_transfer(&pool, talk->handles[2], parent));
+	CHECK(!evr_pool_recall(&pool, talk->handles[2], parent));
+	CHECK(!evr_pool_free(&pool, talk->handles[2]));
+	CHECK(!evr_pool_alloc(&pool, 64, &block));
+	evr_waiter_fini(&waiter);
+	evr_pool_close(&pool);
+}
+
+static pid_t user_start(struct pair *pair, uint64_t n)
+{
+	struct evr_peer_id parent = evr_peer_self(pair->peer);
+	struct evr_peer *peer;
+	pid_t pid;
+
+	memset(talk, 0, sizeof(*talk));
+	fflush(NULL);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid)
+		return pid;
+	alarm(60);
+	CHECK(!evr_peer_attach(&peer, pair->segment, NULL));
+	talk->child = evr_peer_self(peer);
+	talk->child_ready = 1;
+	while (!talk->parent_ready)
+		sched_yield();
+	steps = 0;
+	steps_to_live = n;
+	use_pool(peer, parent);
+	_exit(0);
+}
+
+static void pool_user_killed_at_each_step_keeps_no_block(void **state)
+{
+	struct evr_block block, large;
+	struct pair *pair = *state;
+	struct evr_pool pool;
+	int status = -1;
+	uint64_t n;
+	pid_t pid;
+
+	assert_int_equal(evr_pool_open(&pool, pair->peer, "pool"), 0);
+	for (n = 1; n < STEPS_MAX; n++) {
+		pid = user_start(pair, n);
+		while (!talk->child_ready)
+			sched_yield();
+		assert_int_equal(evr_pool_alloc(&pool, 64, &block), 0);
+		assert_int_equal(evr_pool_alloc(&pool, 4096, &large), 0);
+		assert_int_equal(evr_pool_transfer(&pool, block.handle, talk->child), 0);
+		talk->handles[2] = block.handle;
+		talk->parent_ready = 1;
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		pair_settle(pair);
+		if (talk->sent)
+			assert_int_equal(evr_pool_free(&pool, talk->handles[0]), 0);
+		assert_true(evr_pool_settle(&pool, talk->child) >= 0);
+		assert_int_equal(evr_pool_free(&pool, large.handle), 0);
+		assert_empty(&pool, n);
+		if (WIFEXITED(status))
+			break;
+		assert_int_equal(WTERMSIG(status), SIGKILL);
+	}
+	assert_int_equal(status, 0);
+	printf("# died before each of %llu accesses\n", (unsigned long long)n - 1);
+	evr_pool_close(&pool);
+}
+
+int main(void)
+{
+#define CASE(fn) cmocka_unit_test_setup_teardown(fn, open_pool, close_pool)
+	const struct CMUnitTest tests[] = {
+		CASE(pool_exhausted_spills_and_is_told),
+		CASE(pool_options_are_checked),
+		CASE(pool_hostile_geometry_is_found),
+		CASE(pool_hostile_words_do_no_harm),
+		CASE(pool_waiters_all_get_their_turn),
+		CASE(pool_wait_ends_at_its_deadline),
+		CASE(pool_holder_killed_wakes_who_waits),
+		CASE(pool_user_killed_at_each_step_keeps_no_block),
+	};
+
+	return cmocka_run_group_tests_name("pool", tests, NULL, NULL);
+}
