@@ -49,6 +49,9 @@ static struct file *new_file(void)
 {
 	struct file *file = shmem_file_setup("evering", 0, VM_NORESERVE);
 
+	/* What shmem says when it has no memory for an inode. */
+	if (file == ERR_PTR(-ENOSPC))
+		return ERR_PTR(-ENOMEM);
 	if (!IS_ERR(file) && !file->f_op->mmap) {
 		fput(file);
 		return ERR_PTR(-EOPNOTSUPP);

@@ -290,7 +290,7 @@ static const struct fault_case calls[] = {
 	{ "open", NULL, call_open, -ENOMEM, 0 },
 	{ "create_large", NULL, call_create_large, -ENOSPC, 0 },
 	{ "create_contiguous", NULL, call_create_contiguous, -ENOSPC, 0 },
-	{ "create_shmem", NULL, call_create_shmem, -ENOSPC, EVERING_FEAT_BACKING_SHMEM },
+	{ "create_shmem", NULL, call_create_shmem, -ENOMEM, EVERING_FEAT_BACKING_SHMEM },
 	{ "attach_observer", NULL, call_attach_observer, -ENOMEM, 0 },
 	{ "invite_reserve", NULL, call_invite_reserve, -ENOMEM, 0 },
 	{ "publish_keep", NULL, call_publish_keep, -ENOMEM, 0 },
