@@ -6,8 +6,7 @@
  * under way. What is the same is tested by the other programs, which manifest runs on
  * this backing too.
  *
- * Seen to fail: controls/shmem-faults-not-awaited, controls/shmem-size-stays,
- * controls/shmem-file-opens.
+ * Seen to fail: controls/shmem-faults-not-awaited.
  */
 
 #include <liburing.h>
