@@ -14,7 +14,7 @@
 
 #include "dir.h"
 #include "internal.h"
-#include "lane_far.h"
+#include "lane.h"
 #include "owner.h"
 #include "reap.h"
 
@@ -70,6 +70,15 @@ static bool lane_is_over(const struct evr_lane *l, uint64_t u_owner)
 	return owner_state(u_owner) != OWNER_HELD || owner_is_dead(l->peer, u_owner);
 }
 
+static void lane_clear(uint8_t *data, uint64_t sz)
+{
+	static const uint8_t zeros[64];
+	uint64_t off;
+
+	for (off = 0; off < sz; off += sizeof(zeros))
+		evr_copy_in(data + off, zeros, sizeof(zeros));
+}
+
 int evr_lane_make(struct evr_peer *peer, const char *name, uint32_t kind,
 		  const struct evr_lane_geometry *geometry, uint64_t data_sz)
 {
@@ -92,6 +101,8 @@ int evr_lane_make(struct evr_peer *peer, const char *name, uint32_t kind,
 	}
 	/* Nobody finds it yet, and the memory may have served another object. */
 	evr_copy_in(o->sides, unused_sides, sizeof(unused_sides));
+	if (kind == EVR_KIND_SLOTS) /* a stamp may not look like one of a message */
+		lane_clear((uint8_t *)(o + 1), data_sz);
 	g.layout = EVR_LANE_LAYOUT;
 	evr_copy_in(&o->geometry, &g, sizeof(g));
 	return evr_dir_publish(peer, &object);
@@ -429,6 +440,7 @@ struct evr_peer_id evr_lane_other(const struct evr_lane *l)
 
 struct lane_wait {
 	struct evr_lane *lane;
+	uint64_t (*look)(struct evr_lane *l);
 	uint64_t want;
 	enum evr_ring_state state;
 };
@@ -437,7 +449,7 @@ static bool lane_ready(void *arg)
 {
 	struct lane_wait *wait = arg;
 
-	if (evr_lane_refresh(wait->lane) >= wait->want)
+	if (wait->look(wait->lane) >= wait->want)
 		return true;
 	wait->state = evr_lane_state(wait->lane);
 	return evr_ring_state_error(wait->state) != 0;
@@ -445,7 +457,13 @@ static bool lane_ready(void *arg)
 
 int evr_lane_wait(struct evr_lane *l, struct evr_waiter *w, uint64_t want, uint64_t deadline_ns)
 {
-	struct lane_wait wait = { .lane = l, .want = want };
+	return evr_lane_wait_look(l, w, evr_lane_refresh, want, deadline_ns);
+}
+
+int evr_lane_wait_look(struct evr_lane *l, struct evr_waiter *w,
+		       uint64_t (*look)(struct evr_lane *l), uint64_t want, uint64_t deadline_ns)
+{
+	struct lane_wait wait = { .lane = l, .look = look, .want = want };
 	uint64_t parks = w->counts.parks;
 	struct evr_need *need;
 	int err;
@@ -465,7 +483,7 @@ int evr_lane_wait(struct evr_lane *l, struct evr_waiter *w, uint64_t want, uint6
 	if (err)
 		return err;
 	/* The end was seen first, so this look sees all that was published before it. */
-	if (evr_lane_refresh(l) >= want)
+	if (look(l) >= want)
 		return 0;
 	if (wait.state == EVR_RING_PEER_DEAD && evr_reap_is_auto(l->peer))
 		evr_reap(l->peer,

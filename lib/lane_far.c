@@ -27,7 +27,7 @@
  * progress   wait-free; a look for the other half reads all directories, and happens
  *            only when somebody's turns have changed.
  */
-#include "lane_far.h"
+#include "lane.h"
 
 #include <errno.h>
 #include <string.h>

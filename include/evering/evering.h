@@ -10,6 +10,7 @@
 #include <evering/bell.h>
 #include <evering/park.h>
 #include <evering/dir.h>
+#include <evering/slots.h>
 #include <evering/spsc.h>
 #include <evering/bytes.h>
 #include <evering/mpmc.h>

@@ -230,11 +230,17 @@ static inline uint64_t evr_lane_avail(const struct evr_lane *l)
 	return l->limit - l->pos;
 }
 
+/* After a publication, in whatever way it was made. */
+static inline void evr_lane_ring(struct evr_lane *l)
+{
+	if (__builtin_expect(evr_need_is_alert(&l->other->need, l->registered), 0))
+		evr_lane_wake(l);
+}
+
 static inline void evr_lane_publish(struct evr_lane *l)
 {
 	evr_a64_store_release(&l->mine->pos, l->pos); /* LANE-DATA */
-	if (__builtin_expect(evr_need_is_alert(&l->other->need, l->registered), 0))
-		evr_lane_wake(l);
+	evr_lane_ring(l);
 }
 
 #ifdef __cplusplus

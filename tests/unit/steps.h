@@ -41,5 +41,6 @@
 #undef CAPACITY_DEFAULT
 #undef CAPACITY_MAX
 #include "bytes.c"
+#include "slots.c"
 
 #endif

@@ -31,6 +31,7 @@ struct bench {
 
 extern const struct bench ringtrip_bench;
 extern const struct bench spsc_bench;
+extern const struct bench slots_bench;
 extern const struct bench bytes_bench;
 extern const struct bench ring_bench;
 extern const struct bench wake_bench;

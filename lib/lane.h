@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Lanes of two halves, for lane.c; lane_far.c has the protocol. */
-#ifndef EVERING_LIB_LANE_FAR_H
-#define EVERING_LIB_LANE_FAR_H
+/* What the files that lanes are made of share, and the rings over them need. */
+#ifndef EVERING_LIB_LANE_H
+#define EVERING_LIB_LANE_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -15,7 +15,11 @@ int evr_lane_make(struct evr_peer *peer, const char *name, uint32_t kind,
 /* lane.c: add to a counter of the own side. */
 void evr_lane_count(struct evr_a64 *counter, uint64_t nr);
 
-/* Find the own half, or make it as another's is. Sets l->object. */
+/* lane.c: as evr_lane_wait(), with what @look says to be available in place of evr_lane_refresh(). */
+int evr_lane_wait_look(struct evr_lane *l, struct evr_waiter *w,
+		       uint64_t (*look)(struct evr_lane *l), uint64_t want, uint64_t deadline_ns);
+
+/* lane_far.c, which has the protocol. Find the own half, or make it as another's is. Sets l->object. */
 int evr_lane_far_open(struct evr_lane *l, const char *name, uint32_t kind);
 
 /* No other half is known; the role may not be held yet. */
