@@ -10,6 +10,7 @@ static const struct evr_kind kinds[] = {
 	{ EVR_KIND_SPSC, "spsc", NULL },
 	{ EVR_KIND_BYTES, "bytes", NULL },
 	{ EVR_KIND_SLOTS, "slots", NULL },
+	{ EVR_KIND_INBOX, "inbox", NULL },
 	{ EVR_KIND_MPMC, "mpmc", evr_mpmc_settle },
 	{ EVR_KIND_HEAP, "heap", evr_heap_reap },
 	{ EVR_KIND_POOL, "pool", evr_pool_reap },

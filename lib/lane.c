@@ -101,7 +101,7 @@ int evr_lane_make(struct evr_peer *peer, const char *name, uint32_t kind,
 	}
 	/* Nobody finds it yet, and the memory may have served another object. */
 	evr_copy_in(o->sides, unused_sides, sizeof(unused_sides));
-	if (kind == EVR_KIND_SLOTS) /* a stamp may not look like one of a message */
+	if (kind == EVR_KIND_SLOTS || kind == EVR_KIND_INBOX) /* stamps, ready words */
 		lane_clear((uint8_t *)(o + 1), data_sz);
 	g.layout = EVR_LANE_LAYOUT;
 	evr_copy_in(&o->geometry, &g, sizeof(g));

@@ -8,6 +8,7 @@
 #include <evering/segment.h>
 #include <evering/peer.h>
 #include <evering/bell.h>
+#include <evering/inbox.h>
 #include <evering/park.h>
 #include <evering/dir.h>
 #include <evering/slots.h>

@@ -42,5 +42,6 @@
 #undef CAPACITY_MAX
 #include "bytes.c"
 #include "slots.c"
+#include "inbox.c"
 
 #endif

@@ -32,10 +32,13 @@ struct bench {
 extern const struct bench ringtrip_bench;
 extern const struct bench spsc_bench;
 extern const struct bench slots_bench;
+extern const struct bench inbox_bench;
 extern const struct bench bytes_bench;
 extern const struct bench ring_bench;
 extern const struct bench wake_bench;
 extern const struct bench death_bench;
+
+extern const struct rival spsc_spinning, spsc_pipe, spsc_socket;
 
 /* Rivals that the demo shows too. */
 extern const struct rival ringtrip_spinning, ringtrip_adaptive, ringtrip_sleeping, ringtrip_line;

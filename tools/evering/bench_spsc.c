@@ -231,16 +231,15 @@ static void file_far(struct stage *stage)
 	free(buffer);
 }
 
-static const struct rival spinning = { "evering", RIVAL_SPINS, stage_prepare_segment, spin_near,
-				       spin_far };
+const struct rival spsc_spinning = { "evering", RIVAL_SPINS, stage_prepare_segment, spin_near,
+				     spin_far };
 static const struct rival adaptive = { "evering", RIVAL_ADAPTS, stage_prepare_segment, wait_near,
 				       wait_far };
 static const struct rival sleeping = { "evering", RIVAL_SLEEPS, stage_prepare_segment, wait_near,
 				       wait_far };
-static const struct rival pipes = { "pipe", RIVAL_SLEEPS, stage_prepare_pipes, file_near,
-				    file_far };
-static const struct rival sockets = { "UNIX socket", RIVAL_SLEEPS, stage_prepare_sockets, file_near,
-				      file_far };
+const struct rival spsc_pipe = { "pipe", RIVAL_SLEEPS, stage_prepare_pipes, file_near, file_far };
+const struct rival spsc_socket = { "UNIX socket", RIVAL_SLEEPS, stage_prepare_sockets, file_near,
+				   file_far };
 
 const struct bench spsc_bench = {
 	.name = "spsc",
@@ -248,6 +247,6 @@ const struct bench spsc_bench = {
 	.unit = BENCH_MESSAGES,
 	.sizes = { 8 },
 	.batch = 32,
-	.rivals = { &spinning, &adaptive, &sleeping, &pipes, &sockets },
-	.ratios = { { &sleeping, &pipes }, { &sleeping, &sockets } },
+	.rivals = { &spsc_spinning, &adaptive, &sleeping, &spsc_pipe, &spsc_socket },
+	.ratios = { { &sleeping, &spsc_pipe }, { &sleeping, &spsc_socket } },
 };

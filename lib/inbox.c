@@ -1,0 +1,652 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Inboxes; include/evering/inbox.h has the model.
+ *
+ * The object of the inbox is a lane without messages: its consumer's role is the
+ * receiver's, its consumer's need word is what who joins looks at, its data are the ready
+ * words. What is said of roles, deaths and halves in lane.c holds for it, and for the
+ * lanes of the senders.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <evering/inbox.h>
+
+#include "backend.h"
+#include "dir.h"
+#include "internal.h"
+#include "lane.h"
+#include "owner.h"
+
+#define INBOX_CAPACITY_DEFAULT 64
+#define INBOX_CAPACITY_MAX (1U << 31)
+#define INBOX_ELEM_DEFAULT 8
+#define INBOX_ELEM_MAX (1U << 30)
+/* How often a receiver that always finds something looks who has come. */
+#define SURVEY_LOOKS 64
+#define INBOX_DATA_SZ (EVR_INBOX_WORDS * sizeof(struct evr_inbox_ready))
+/* ".255" and the NUL stay free for the names of lanes. */
+#define INBOX_NAME_MAX (EVR_OBJECT_NAME_SZ - 5)
+
+struct evr_inbox_lane {
+	struct evr_spsc ring;
+	struct evr_peer_id from; /* who has sent what comes next */
+};
+
+static int lane_name(char *out, const char *name, uint32_t slot)
+{
+	if (!name || !name[0] || strnlen(name, EVR_OBJECT_NAME_SZ) > INBOX_NAME_MAX)
+		return evr_fail(-EINVAL, "inbox name '%.50s': it must have 1 to %d bytes",
+				name ? name : "(null)", INBOX_NAME_MAX);
+	snprintf(out, EVR_OBJECT_NAME_SZ, "%.*s.%u", INBOX_NAME_MAX, name, slot & 0xff);
+	return 0;
+}
+
+static int inbox_check(const struct evr_lane_geometry *g, const char *name, uint64_t type_tag)
+{
+	if (g->layout != EVR_LANE_LAYOUT)
+		return evr_fail(-EBADMSG, "inbox '%s': layout is %#llx, not %#llx", name,
+				(unsigned long long)g->layout, EVR_LANE_LAYOUT);
+	if (!evr_lane_span_is_valid(g->span, 1, INBOX_CAPACITY_MAX) || !g->unit_sz ||
+	    g->unit_sz > INBOX_ELEM_MAX || g->data_sz != INBOX_DATA_SZ)
+		return evr_fail(-EBADMSG,
+				"inbox '%s': capacity is %llu, elem_sz %llu, data_sz %llu", name,
+				(unsigned long long)g->span, (unsigned long long)g->unit_sz,
+				(unsigned long long)g->data_sz);
+	if (type_tag && g->type_tag && type_tag != g->type_tag)
+		return evr_fail(-EINVAL, "inbox '%s': type_tag is %#llx, not %#llx", name,
+				(unsigned long long)g->type_tag, (unsigned long long)type_tag);
+	return 0;
+}
+
+int evr_inbox_create(struct evr_peer *peer, const char *name,
+		     const struct evr_inbox_options *options)
+{
+	struct evr_lane_geometry g = { .data_sz = INBOX_DATA_SZ };
+	char lane[EVR_OBJECT_NAME_SZ];
+	struct evr_inbox_options o;
+	int err;
+
+	err = evr_options_read(&o, sizeof(o), options, "evr_inbox_options");
+	if (!err)
+		err = lane_name(lane, name, 0);
+	if (err)
+		return err;
+	g.span = o.capacity ? o.capacity : INBOX_CAPACITY_DEFAULT;
+	g.unit_sz = o.elem_sz ? o.elem_sz : INBOX_ELEM_DEFAULT;
+	g.type_tag = o.type_tag;
+	if (!evr_lane_span_is_valid(g.span, 1, INBOX_CAPACITY_MAX) || g.unit_sz > INBOX_ELEM_MAX)
+		return evr_fail(-EINVAL,
+				"inbox '%s': capacity %u is no power of two up to 2^31, or "
+				"elem_sz %u more than 2^30",
+				name, o.capacity, o.elem_sz);
+	return evr_lane_create(peer, name, EVR_KIND_INBOX, &g);
+}
+
+static int inbox_remove_named(struct evr_peer *peer, const char *name)
+{
+	struct evr_object object;
+	int err = evr_dir_find(peer, name, &object);
+
+	return err ? err : evr_dir_remove(peer, &object);
+}
+
+int evr_inbox_remove(struct evr_peer *peer, const char *name)
+{
+	char lane[EVR_OBJECT_NAME_SZ];
+	uint32_t slot;
+	int err;
+
+	err = lane_name(lane, name, 0);
+	if (!err)
+		err = inbox_remove_named(peer, name);
+	/* From now on nobody joins; who is in holds its lane, which stays until it is made again. */
+	for (slot = 0; !err && slot < peer->segment->layout.peers_max; slot++) {
+		lane_name(lane, name, slot);
+		inbox_remove_named(peer, lane);
+	}
+	return err;
+}
+
+static bool bit_is_set(const uint64_t *words, uint32_t i)
+{
+	return words[i / 64] >> i % 64 & 1;
+}
+
+static void bit_set(uint64_t *words, uint32_t i)
+{
+	words[i / 64] |= 1ULL << i % 64;
+}
+
+static void bit_clear(uint64_t *words, uint32_t i)
+{
+	words[i / 64] &= ~(1ULL << i % 64);
+}
+
+static void lane_drop(struct evr_inbox *box, uint32_t slot)
+{
+	evr_spsc_close(&box->lanes[slot].ring);
+	bit_clear(box->open, slot);
+	bit_clear(box->pending, slot);
+	if (box->current == slot)
+		box->granted = false;
+	box->changes++;
+	/* There may be another already. */
+	box->generation = UINT64_MAX;
+}
+
+/* Our half of a lane is as we say, not as the sender's is: that may be nonsense, or a dead one's. */
+static int half_make(struct evr_inbox *box, const char *name)
+{
+	struct evr_lane_geometry g = box->control.geometry;
+	struct evr_peer *peer = box->control.peer;
+	struct evr_object object;
+
+	if (evr_dir_find_in(peer, evr_peer_self(peer), name, &object))
+		return 0;
+	g.data_sz = g.span * g.unit_sz;
+	return evr_lane_make(peer, name, EVR_KIND_SPSC, &g, 0);
+}
+
+/* Take our end of a sender's lane, if it has made one. */
+static void lane_try(struct evr_inbox *box, uint32_t slot)
+{
+	const struct evr_lane_geometry *g = &box->control.geometry;
+	struct evr_inbox_lane *lane = &box->lanes[slot];
+	struct evr_peer *peer = box->control.peer;
+	char name[EVR_OBJECT_NAME_SZ];
+	struct evr_peer_id id = { .slot = slot };
+	struct evr_object object;
+
+	lane_name(name, box->control.object.name, slot);
+	peer->ops->state(peer, slot, &id.incarnation);
+	/* Of two halves it stays with the one whose it was, to the last message. */
+	if (bit_is_set(box->open, slot) && box->control.far && !lane->ring.lane.met &&
+	    lane->from.incarnation != id.incarnation)
+		lane_drop(box, slot);
+	if (bit_is_set(box->open, slot))
+		return;
+	if (box->control.far ? !evr_dir_find_in(peer, id, name, &object) :
+			       evr_dir_find(peer, name, &object))
+		return;
+	if (box->control.far && half_make(box, name))
+		return;
+	if (evr_spsc_open_sized(&lane->ring, peer, name, EVR_CONSUMER, g->type_tag,
+				(uint32_t)g->unit_sz))
+		return;
+	lane->from = (struct evr_peer_id){ .slot = slot };
+	if (box->control.far) {
+		evr_spsc_expect(&lane->ring, id);
+		lane->from = id;
+	}
+	bit_set(box->open, slot);
+	bit_set(box->pending, slot);
+	box->changes++;
+}
+
+/* Somebody has come, left or died: look for new lanes, and at those whose sender has gone. */
+static void inbox_survey(struct evr_inbox *box)
+{
+	struct evr_peer *peer = box->control.peer;
+	uint64_t generation = peer->ops->generation(peer);
+	uint64_t turns = box->control.far ? evr_dir_turns(peer, EVR_SLOT_ANY) : 0;
+	uint32_t slot;
+
+	if (generation == box->generation && turns == box->turns)
+		return;
+	/* Whatever comes while we look is looked at the next time. */
+	box->generation = generation;
+	box->turns = turns;
+	for (slot = 0; slot < box->slots; slot++)
+		lane_try(box, slot);
+}
+
+/* Which lanes have something, by the senders' own word. */
+static void inbox_collect(struct evr_inbox *box)
+{
+	uint64_t u_bits;
+	uint32_t w, slot;
+
+	for (w = 0; box->ready && w < EVR_INBOX_WORDS; w++) {
+		if (!evr_a64_load_relaxed(&box->ready[w].word))
+			continue;
+		u_bits = evr_a64_xchg(&box->ready[w].word, 0);
+		for (; u_bits; u_bits &= u_bits - 1) {
+			slot = w * 64 + (uint32_t)__builtin_ctzll(u_bits);
+			if (slot >= box->slots)
+				continue;
+			lane_try(box, slot);
+			if (bit_is_set(box->open, slot))
+				bit_set(box->pending, slot);
+		}
+	}
+}
+
+/* The sender of a lane is over and all of it was taken: ready for the next in that slot. */
+static void lane_rest(struct evr_inbox *box, uint32_t slot)
+{
+	struct evr_spsc *ring = &box->lanes[slot].ring;
+	enum evr_ring_state state = evr_spsc_state(ring);
+	struct evr_peer_id other;
+
+	bit_clear(box->pending, slot);
+	if (state == EVR_RING_CORRUPT) {
+		/* Its words are nonsense as long as it is there. */
+		other = evr_spsc_other(ring);
+		if (other.slot == EVR_SLOT_ANY || !evr_peer_is_live(box->control.peer, other))
+			lane_drop(box, slot);
+		return;
+	}
+	/* The end was seen first, so this look sees all that was sent before it. */
+	if ((state != EVR_RING_CLOSED && state != EVR_RING_PEER_DEAD) || evr_spsc_avail(ring))
+		return;
+	if (box->control.far)
+		lane_drop(box, slot);
+	else
+		evr_spsc_forget(ring);
+}
+
+/*
+ * Of the messages that wait in a lane, those of one sender: in a shared segment a
+ * successor in the slot goes on where the last one stopped, and says where.
+ */
+static uint32_t lane_attribute(struct evr_inbox_lane *lane, uint32_t nr)
+{
+	struct evr_lane *l = &lane->ring.lane;
+	uint64_t u_owner, u_base;
+
+	if (l->far)
+		return nr;
+	/* Until it has said where it begins, what is there is not its own. */
+	u_owner = evr_a64_load_acquire(l->other_owner);
+	if (!owner_same_turn(u_owner, evr_a64_load_acquire(&l->other->partner))) /* INBOX-TURN */
+		return nr;
+	u_base = evr_a64_load_acquire(&l->other->base);
+	/* Not yet there? Of a hostile one any answer is as good. */
+	if (u_base - l->pos - 1 < l->span)
+		return u_base - l->pos < nr ? (uint32_t)(u_base - l->pos) : nr;
+	if (owner_id(u_owner).slot == lane->from.slot)
+		lane->from = owner_id(u_owner);
+	return nr;
+}
+
+/* What the lane has for us in this turn. */
+static const void *lane_peek(struct evr_inbox *box, uint32_t slot, uint32_t *nr,
+			     struct evr_peer_id *from)
+{
+	struct evr_inbox_lane *lane = &box->lanes[slot];
+	uint32_t left = box->current == slot ? box->quota - box->taken : box->quota;
+	const void *at;
+
+	*nr = *nr < left ? *nr : left;
+	/* So many are there; the look may have met the sender. */
+	if (!*nr || !evr_spsc_avail(&lane->ring))
+		return NULL;
+	*nr = lane_attribute(lane, *nr);
+	at = evr_spsc_peek(&lane->ring, nr);
+	if (at && from)
+		*from = lane->from;
+	return at;
+}
+
+/* The next lane of the round that has something, and is among @words. */
+static const void *inbox_round(struct evr_inbox *box, const uint64_t *words, uint32_t *nr,
+			       struct evr_peer_id *from)
+{
+	uint32_t want = *nr, i, slot;
+	const void *at;
+
+	for (i = 0; i <= box->slots; i++) {
+		slot = (box->current + i) % box->slots;
+		if (!bit_is_set(words, slot) || !bit_is_set(box->open, slot))
+			continue;
+		*nr = want;
+		/* The second time round the present one has a turn again. */
+		if (i == box->slots)
+			box->taken = 0;
+		at = lane_peek(box, slot, nr, from);
+		if (at) {
+			if (slot != box->current)
+				box->taken = 0;
+			box->current = slot;
+			box->granted = true;
+			return at;
+		}
+		if (slot != box->current || box->taken < box->quota)
+			lane_rest(box, slot);
+	}
+	*nr = 0;
+	return NULL;
+}
+
+const void *evr_inbox_peek(struct evr_inbox *box, uint32_t *nr, struct evr_peer_id *from)
+{
+	uint64_t pending[EVR_INBOX_WORDS], all[EVR_INBOX_WORDS];
+	uint32_t want = *nr;
+	const void *at;
+
+	box->granted = false;
+	*nr = 0;
+	if (!box->lanes || !want)
+		return NULL;
+	/* In an isolated segment who is new is found only so, also when there is much to do. */
+	if (++box->looks % SURVEY_LOOKS == 0)
+		inbox_survey(box);
+	inbox_collect(box);
+	memcpy(pending, box->pending, sizeof(pending));
+	*nr = want;
+	at = inbox_round(box, pending, nr, from);
+	if (at)
+		return at;
+	/* A hint may be missing. */
+	inbox_survey(box);
+	memcpy(all, box->open, sizeof(all));
+	*nr = want;
+	return inbox_round(box, all, nr, from);
+}
+
+uint32_t evr_inbox_release(struct evr_inbox *box, uint32_t nr)
+{
+	if (!box->granted)
+		return 0;
+	box->granted = false;
+	nr = evr_spsc_release(&box->lanes[box->current].ring, nr);
+	box->taken += nr;
+	/* There may be more, and nobody says it again. */
+	bit_set(box->pending, box->current);
+	return nr;
+}
+
+uint32_t evr_inbox_pop(struct evr_inbox *box, void *elems, uint32_t nr, struct evr_peer_id *from)
+{
+	const void *at = evr_inbox_peek(box, &nr, from);
+
+	if (!at)
+		return 0;
+	evr_copy_out(elems, at, (size_t)nr * box->control.geometry.unit_sz);
+	return evr_inbox_release(box, nr);
+}
+
+struct inbox_wait {
+	struct evr_inbox *box;
+	uint32_t changes; /* when the list of need words was made */
+};
+
+static bool inbox_ready(void *arg)
+{
+	struct inbox_wait *wait = arg;
+	struct evr_inbox *box = wait->box;
+	uint32_t nr = 1;
+
+	/* A lane that is not in the list would not wake us. */
+	return evr_inbox_peek(box, &nr, NULL) || box->changes != wait->changes ||
+	       !evr_peer_is_live(box->control.peer, evr_peer_self(box->control.peer));
+}
+
+int evr_inbox_pop_wait(struct evr_inbox *box, struct evr_waiter *waiter, void *elems, uint32_t nr,
+		       struct evr_peer_id *from, uint64_t deadline_ns)
+{
+	struct inbox_wait wait = { .box = box };
+	uint32_t slot, needs_nr, done;
+	int err;
+
+	if (!box->lanes)
+		return evr_fail(-EPIPE, "this end of the inbox is closed");
+	while (nr) {
+		done = evr_inbox_pop(box, elems, nr, from);
+		if (done)
+			return (int)(done < INT32_MAX ? done : INT32_MAX);
+		wait.changes = box->changes;
+		/* Who joins after this list was made rings for the control's need word. */
+		box->needs[0] = &box->control.mine->need;
+		for (slot = 0, needs_nr = 1; slot < box->slots; slot++)
+			if (bit_is_set(box->open, slot))
+				box->needs[needs_nr++] = &box->lanes[slot].ring.lane.mine->need;
+		err = evr_waiter_wait(waiter, box->needs, needs_nr, inbox_ready, &wait,
+				      deadline_ns);
+		if (err == -EOWNERDEAD ||
+		    (!err && !evr_peer_is_live(waiter->peer, evr_peer_self(waiter->peer))))
+			return -ESHUTDOWN;
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+int evr_inbox_open(struct evr_inbox *box, struct evr_peer *peer, const char *name,
+		   uint64_t type_tag)
+{
+	char lane[EVR_OBJECT_NAME_SZ];
+	int err;
+
+	memset(box, 0, sizeof(*box));
+	err = lane_name(lane, name, 0);
+	if (!err)
+		err = evr_lane_open(&box->control, peer, name, EVR_KIND_INBOX, EVR_CONSUMER);
+	if (err)
+		return err;
+	box->slots = peer->segment->layout.peers_max;
+	err = inbox_check(&box->control.geometry, name, type_tag);
+	if (!err) {
+		box->lanes = calloc(box->slots, sizeof(*box->lanes));
+		box->needs = calloc(box->slots + 1, sizeof(*box->needs));
+		err = box->lanes && box->needs ? 0 : -ENOMEM;
+	}
+	if (err)
+		evr_lane_abandon(&box->control);
+	else
+		err = evr_lane_start(&box->control);
+	if (err) {
+		free(box->lanes);
+		free(box->needs);
+		box->lanes = NULL;
+		return err;
+	}
+	if (!box->control.far)
+		box->ready = (struct evr_inbox_ready *)box->control.data;
+	box->generation = UINT64_MAX;
+	evr_inbox_quota(box, 0);
+	inbox_survey(box);
+	return 0;
+}
+
+void evr_inbox_close(struct evr_inbox *box)
+{
+	uint32_t slot;
+
+	if (!box->lanes)
+		return;
+	for (slot = 0; slot < box->slots; slot++)
+		if (bit_is_set(box->open, slot))
+			lane_drop(box, slot);
+	evr_lane_close(&box->control);
+	free(box->lanes);
+	free(box->needs);
+	box->lanes = NULL;
+	box->needs = NULL;
+}
+
+void evr_inbox_quota(struct evr_inbox *box, uint32_t nr)
+{
+	box->quota = nr ? nr : (uint32_t)box->control.span;
+	box->taken = 0;
+}
+
+uint32_t evr_inbox_senders(struct evr_inbox *box)
+{
+	uint32_t slot, nr = 0;
+
+	if (box->lanes) {
+		inbox_survey(box);
+		inbox_collect(box);
+	}
+	for (slot = 0; slot < box->slots && box->lanes; slot++)
+		nr += evr_inbox_state(box, slot) == EVR_RING_OK;
+	return nr;
+}
+
+enum evr_ring_state evr_inbox_state(struct evr_inbox *box, uint32_t slot)
+{
+	if (!box->lanes || slot >= box->slots || !bit_is_set(box->open, slot))
+		return EVR_RING_NO_PEER;
+	return evr_spsc_state(&box->lanes[slot].ring);
+}
+
+void evr_inbox_counts(struct evr_inbox *box, uint32_t slot, enum evr_role role,
+		      struct evr_ring_counts *out)
+{
+	*out = (struct evr_ring_counts){ .owner = { .slot = EVR_SLOT_ANY } };
+	if (box->lanes && slot < box->slots && bit_is_set(box->open, slot))
+		evr_spsc_counts(&box->lanes[slot].ring, role, out);
+}
+
+/* Make the lane of this peer, if its last holder has not left it there. */
+static int sender_open(struct evr_inbox_sender *sender, struct evr_peer *peer, const char *name,
+		       const struct evr_lane_geometry *g)
+{
+	struct evr_spsc_options options = { .struct_sz = sizeof(options),
+					    .capacity = (uint32_t)g->span,
+					    .elem_sz = (uint32_t)g->unit_sz,
+					    .type_tag = g->type_tag };
+	char lane[EVR_OBJECT_NAME_SZ];
+	struct evr_lane *l = &sender->ring.lane;
+	int err;
+
+	err = lane_name(lane, name, evr_peer_self(peer).slot);
+	if (!err)
+		err = evr_spsc_create(peer, lane, &options);
+	if (!err || err == -EEXIST)
+		err = evr_spsc_open_sized(&sender->ring, peer, lane, EVR_PRODUCER, g->type_tag,
+					  (uint32_t)g->unit_sz);
+	/* What is in it already was another's. (Of two halves it is where the next begins.) */
+	if (!err && !l->far) {
+		evr_a64_store_release(&l->mine->base, l->pos);
+		evr_a64_store_release(&l->mine->partner, l->held); /* INBOX-TURN */
+	}
+	return err;
+}
+
+static void sender_tell(struct evr_inbox_sender *sender, struct evr_peer *peer,
+			struct evr_lane_object *shared, struct evr_peer_id receiver)
+{
+	struct evr_a64 *owners = evr_dir_owners(peer, &sender->object);
+	uint64_t epoch = 0, u_owner;
+	uint32_t slot = evr_peer_self(peer).slot;
+	struct evr_inbox_ready *ready = (struct evr_inbox_ready *)(shared + 1);
+
+	if (!sender->ring.lane.far) {
+		sender->ready = &ready[slot / 64].word;
+		sender->bit = 1ULL << slot % 64;
+		evr_inbox_hint(sender);
+	}
+	u_owner = owners ? evr_a64_load_acquire(&owners[EVR_CONSUMER]) : OWNER_FREE;
+	if (owner_state(u_owner) == OWNER_HELD)
+		evr_wake(peer, &shared->sides[EVR_CONSUMER].need,
+			 sender->ring.lane.far ? receiver : owner_id(u_owner), &epoch);
+}
+
+/* Find the inbox; in an isolated segment that of @receiver, and fill in which one that is. */
+static int inbox_find(struct evr_peer *peer, const char *name, struct evr_object *object,
+		      struct evr_peer_id *receiver)
+{
+	int err;
+
+	if (!evr_dir_is_isolated(peer))
+		return evr_dir_find(peer, name, object);
+	if (receiver->slot != EVR_SLOT_ANY)
+		return evr_peer_is_live(peer, *receiver) &&
+				       evr_dir_find_in(peer, *receiver, name, object) ?
+			       0 :
+			       evr_fail(-ENOENT, "no inbox '%s' of peer %u.%llu", name,
+					receiver->slot, (unsigned long long)receiver->incarnation);
+	err = evr_dir_find(peer, name, object);
+	if (err)
+		return err;
+	receiver->slot = object->slot;
+	peer->ops->state(peer, receiver->slot, &receiver->incarnation);
+	return 0;
+}
+
+int evr_inbox_join(struct evr_inbox_sender *sender, struct evr_peer *peer, const char *name,
+		   uint64_t type_tag)
+{
+	return evr_inbox_join_to(sender, peer, name, type_tag, NULL);
+}
+
+int evr_inbox_join_to(struct evr_inbox_sender *sender, struct evr_peer *peer, const char *name,
+		      uint64_t type_tag, const struct evr_peer_id *receiver)
+{
+	struct evr_peer_id id = { .slot = EVR_SLOT_ANY };
+	struct evr_lane_object *shared;
+	struct evr_lane_geometry u_g;
+	uint64_t min_sz = sizeof(*shared);
+	int err;
+
+	memset(sender, 0, sizeof(*sender));
+	if (receiver)
+		id = *receiver;
+	err = inbox_find(peer, name, &sender->object, &id);
+	if (err)
+		return err;
+	if (sender->object.kind != EVR_KIND_INBOX)
+		return evr_fail(-EINVAL, "'%s' is an object of kind %u, not %u", name,
+				sender->object.kind, EVR_KIND_INBOX);
+	err = evr_dir_join(peer, &sender->object);
+	if (err)
+		return err;
+	shared = evr_peer_at(peer, sender->object.off, sender->object.sz);
+	if (!evr_dir_is_isolated(peer))
+		min_sz += INBOX_DATA_SZ;
+	if (!shared || sender->object.sz < min_sz) {
+		err = evr_fail(-EBADMSG, "inbox '%s': size is %llu", name,
+			       (unsigned long long)sender->object.sz);
+		goto err_leave;
+	}
+	evr_copy_out(&u_g, &shared->geometry, sizeof(u_g));
+	err = inbox_check(&u_g, name, type_tag);
+	if (!err)
+		err = sender_open(sender, peer, name, &u_g);
+	if (err)
+		goto err_leave;
+	if (sender->ring.lane.far)
+		evr_spsc_expect(&sender->ring, id);
+	sender_tell(sender, peer, shared, id);
+	return 0;
+
+err_leave:
+	evr_dir_leave(peer, &sender->object);
+	return err;
+}
+
+void evr_inbox_leave(struct evr_inbox_sender *sender)
+{
+	struct evr_peer *peer = sender->ring.lane.peer;
+
+	if (!sender->ring.lane.mine)
+		return;
+	evr_spsc_close(&sender->ring);
+	evr_inbox_hint(sender);
+	sender->ready = NULL;
+	evr_dir_leave(peer, &sender->object);
+}
+
+int evr_inbox_push_wait(struct evr_inbox_sender *sender, struct evr_waiter *waiter,
+			const void *elems, uint32_t nr, uint64_t deadline_ns)
+{
+	const uint8_t *from = elems;
+	uint32_t done = 0;
+	int err;
+
+	if (nr > INT32_MAX)
+		nr = INT32_MAX;
+	err = evr_lane_check(&sender->ring.lane);
+	while (!err && done < nr) {
+		done += evr_inbox_push(sender, from + (size_t)done * sender->ring.elem_sz,
+				       nr - done);
+		if (done < nr)
+			err = evr_lane_wait(&sender->ring.lane, waiter, 1, deadline_ns);
+	}
+	return done || !err ? (int)done : err;
+}

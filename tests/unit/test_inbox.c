@@ -1,0 +1,592 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Inboxes: order and attribution with real senders, fairness, missing hints, senders and
+ * receivers killed before each access, words scribbled over; over lanes of one object and
+ * of two halves.
+ *
+ * Mutants seen to fail here: no quota (inbox_flood_*), a receiver that believes the hints
+ * alone (inbox_missing_hint_*), messages of the dead taken for their successor's
+ * (inbox_messages_are_*), a join that wakes nobody (inbox_sender_that_comes_*).
+ */
+#include <signal.h>
+#include <stdint.h>
+
+#include <evering/bell.h>
+
+static uint64_t steps, step_to_act;
+static void (*act)(void);
+static uint64_t act_ns; /* when it happened */
+
+/* A sweep's last turn takes as long; the others wait so long only for a lost wake-up. */
+#define PATIENCE_NS 4000000000ULL
+
+static inline void step(void)
+{
+	if (++steps != step_to_act)
+		return;
+	act_ns = evr_now_ns();
+	act();
+}
+
+#include "steps.h"
+#include "pair.h"
+
+#define CAPACITY 8
+#define STEPS_MAX 100000
+
+static struct pair *pair;
+
+static int open_shared(void **state)
+{
+	step_to_act = 0;
+	if (pair_open_sized(state, 256 << 10))
+		return -1;
+	pair = *state;
+	return 0;
+}
+
+static int open_isolated(void **state)
+{
+	struct evr_segment_options options = { .struct_sz = sizeof(options),
+					       .flags = EVR_SEGMENT_ISOLATED,
+					       .peer_sz = 64 << 10,
+					       .peers_max = 8 };
+
+	step_to_act = 0;
+	pair = calloc(1, sizeof(*pair));
+	if (!pair || evr_segment_create(&pair->segment, pair_uri(), &options) ||
+	    evr_peer_attach(&pair->peer, pair->segment, NULL)) {
+		fprintf(stderr, "# %s\n", evr_error_detail());
+		return -1;
+	}
+	*state = pair;
+	return 0;
+}
+
+static void make(const char *name)
+{
+	struct evr_inbox_options options = { .struct_sz = sizeof(options), .capacity = CAPACITY };
+
+	assert_int_equal(evr_inbox_create(pair->peer, name, &options), 0);
+}
+
+static struct evr_peer *attach(void)
+{
+	struct evr_peer *peer;
+
+	assert_int_equal(evr_peer_attach(&peer, pair->segment, NULL), 0);
+	return peer;
+}
+
+static void send_one(struct evr_inbox_sender *sender, uint64_t value)
+{
+	assert_int_equal(evr_inbox_push(sender, &value, 1), 1);
+}
+
+/* The next message, and that it is of @from. */
+static void take(struct evr_inbox *box, uint64_t value, struct evr_peer *from)
+{
+	struct evr_peer_id id = { EVR_SLOT_ANY, 99 };
+	uint64_t got = 0;
+
+	assert_int_equal(evr_inbox_pop(box, &got, 1, &id), 1);
+	assert_true(got == value);
+	if (!from)
+		return;
+	assert_int_equal(id.slot, evr_peer_self(from).slot);
+	assert_true(id.incarnation == evr_peer_self(from).incarnation);
+}
+
+static void assert_empty(struct evr_inbox *box)
+{
+	uint64_t got;
+
+	assert_int_equal(evr_inbox_pop(box, &got, 1, NULL), 0);
+}
+
+static void inbox_options_at_their_limits(void **state)
+{
+	struct evr_inbox_options o = { .struct_sz = sizeof(o), .capacity = 3 };
+	struct evr_inbox_sender sender;
+	struct evr_inbox box, again;
+
+	assert_int_equal(evr_inbox_create(pair->peer, "b", &o), -EINVAL);
+	o.capacity = 4;
+	o.elem_sz = (1U << 30) + 1;
+	assert_int_equal(evr_inbox_create(pair->peer, "b", &o), -EINVAL);
+	o.elem_sz = 8;
+	o.type_tag = 5;
+	assert_int_equal(evr_inbox_create(pair->peer, "", &o), -EINVAL);
+	assert_int_equal(evr_inbox_create(pair->peer, "123456789012345678901234567890123456", &o),
+			 -EINVAL);
+	assert_int_equal(evr_inbox_create(pair->peer, "12345678901234567890123456789012345", &o),
+			 0);
+	assert_int_equal(evr_inbox_create(pair->peer, "b", &o), 0);
+	assert_int_equal(evr_inbox_open(&box, pair->peer, "b", 6), -EINVAL);
+	assert_int_equal(evr_inbox_open(&box, pair->peer, "b", 5), 0);
+	assert_int_equal(evr_inbox_open(&again, pair->peer, "b", 5), -EBUSY);
+	assert_int_equal(evr_inbox_join(&sender, pair->peer, "c", 0), -ENOENT);
+	assert_int_equal(evr_inbox_join(&sender, pair->peer, "b", 6), -EINVAL);
+	assert_int_equal(evr_inbox_join(&sender, pair->peer, "b", 5), 0);
+	assert_int_equal(evr_inbox_join(&(struct evr_inbox_sender){ 0 }, pair->peer, "b", 0),
+			 -EBUSY);
+	send_one(&sender, 4);
+	take(&box, 4, pair->peer);
+	assert_int_equal(evr_inbox_remove(pair->peer, "b"), -EBUSY);
+	evr_inbox_leave(&sender);
+	evr_inbox_leave(&sender);
+	evr_inbox_close(&box);
+	evr_inbox_close(&box);
+	assert_int_equal(evr_inbox_remove(pair->peer, "b"), 0);
+	assert_int_equal(evr_inbox_remove(pair->peer, "b"), -ENOENT);
+}
+
+static void inbox_flood_delays_others_by_a_quota(void **state)
+{
+	struct evr_inbox_sender flood, quiet;
+	struct evr_peer *a = attach(), *b = attach();
+	struct evr_inbox box;
+	uint64_t n, got, next = 0;
+	struct evr_peer_id from;
+
+	make("b");
+	assert_int_equal(evr_inbox_open(&box, pair->peer, "b", 0), 0);
+	evr_inbox_quota(&box, 3);
+	assert_int_equal(evr_inbox_join(&flood, a, "b", 0), 0);
+	assert_int_equal(evr_inbox_join(&quiet, b, "b", 0), 0);
+	assert_int_equal(evr_inbox_senders(&box), 2);
+	for (n = 0; n < CAPACITY; n++)
+		send_one(&flood, n);
+	assert_int_equal(evr_inbox_push(&flood, &n, 1), 0);
+	send_one(&quiet, 1000);
+	for (n = 0; n < 100; n++) {
+		assert_int_equal(evr_inbox_pop(&box, &got, 1, &from), 1);
+		if (from.slot == evr_peer_self(b).slot)
+			break;
+		assert_true(got == next++);
+		send_one(&flood, n + CAPACITY);
+	}
+	assert_true(got == 1000 && n <= 3);
+	evr_inbox_leave(&flood);
+	evr_inbox_leave(&quiet);
+	evr_inbox_close(&box);
+	evr_peer_detach(a);
+	evr_peer_detach(b);
+}
+
+static void inbox_missing_hint_loses_nothing(void **state)
+{
+	struct evr_inbox_sender sender;
+	struct evr_peer *a = attach();
+	struct evr_inbox box;
+	struct evr_waiter waiter;
+	uint64_t n, got;
+
+	make("b");
+	assert_int_equal(evr_waiter_init(&waiter, pair->peer, EVR_WAIT_SLEEP), 0);
+	assert_int_equal(evr_inbox_open(&box, pair->peer, "b", 0), 0);
+	assert_int_equal(evr_inbox_join(&sender, a, "b", 0), 0);
+	assert_empty(&box);
+	for (n = 0; n < 20; n++) {
+		send_one(&sender, n);
+		if (box.ready)
+			box.ready[0].word.v = 0;
+		if (n % 2)
+			take(&box, n, a);
+		else
+			assert_int_equal(evr_inbox_pop_wait(&box, &waiter, &got, 1, NULL, 0), 1);
+	}
+	assert_empty(&box);
+	assert_int_equal(evr_inbox_pop_wait(&box, &waiter, &got, 1, NULL, 0), -ETIMEDOUT);
+	evr_inbox_leave(&sender);
+	evr_inbox_close(&box);
+	evr_waiter_fini(&waiter);
+	evr_peer_detach(a);
+}
+
+/* Who comes next into the slot of a sender is not taken for the one that was there. */
+static void inbox_messages_are_of_who_sent_them(void **state)
+{
+	struct evr_inbox_sender sender;
+	struct evr_peer_id first, second, from;
+	struct evr_inbox box;
+	struct evr_peer *a;
+	uint32_t nr = CAPACITY;
+
+	make("b");
+	assert_int_equal(evr_inbox_open(&box, pair->peer, "b", 0), 0);
+	a = attach();
+	first = evr_peer_self(a);
+	assert_int_equal(evr_inbox_join(&sender, a, "b", 0), 0);
+	send_one(&sender, 1);
+	take(&box, 1, a);
+	send_one(&sender, 2);
+	send_one(&sender, 3);
+	if (box.control.far) {
+		/* Its memory goes with it. */
+		take(&box, 2, a);
+		take(&box, 3, a);
+	}
+	evr_inbox_leave(&sender);
+	evr_peer_detach(a);
+	pair_settle(pair);
+	a = attach();
+	second = evr_peer_self(a);
+	assert_int_equal(second.slot, first.slot);
+	assert_true(second.incarnation != first.incarnation);
+	assert_int_equal(evr_inbox_join(&sender, a, "b", 0), 0);
+	send_one(&sender, 4);
+	if (!box.control.far) {
+		assert_non_null(evr_inbox_peek(&box, &nr, &from));
+		assert_int_equal(nr, 2);
+		assert_true(from.incarnation == first.incarnation);
+		assert_int_equal(evr_inbox_release(&box, 2), 2);
+	}
+	take(&box, 4, a);
+	assert_empty(&box);
+	evr_inbox_leave(&sender);
+	evr_inbox_close(&box);
+	evr_peer_detach(a);
+}
+
+/* Real senders that come, send and leave; one of them floods, one is killed. */
+#define SENDERS 4
+#define MESSAGES 5000
+
+struct errand {
+	uint64_t id;
+	bool stays; /* until it is killed */
+};
+
+static void send_many(struct evr_peer *peer, void *arg)
+{
+	struct errand *errand = arg;
+	struct evr_inbox_sender sender;
+	struct evr_waiter waiter;
+	uint64_t n, message;
+
+	CHECK(!evr_waiter_init(&waiter, peer, EVR_WAIT_ADAPTIVE));
+	CHECK(!evr_inbox_join(&sender, peer, "b", 0));
+	for (n = 0; n < MESSAGES; n++) {
+		message = errand->id << 32 | n;
+		CHECK(TIMELY(evr_inbox_push_wait(&sender, &waiter, &message, 1, until_ns)) == 1);
+		if (errand->stays && n == MESSAGES / 2)
+			raise(SIGKILL);
+		if (n % 512 == 500)
+			pair_sleep_us(1000);
+	}
+	evr_inbox_leave(&sender);
+	/* Until the receiver says that it has all: over two halves they lie here. */
+	CHECK(!evr_bell_wait(peer, 1, pair_deadline(), NULL));
+	evr_waiter_fini(&waiter);
+}
+
+static void inbox_senders_keep_their_order(void **state)
+{
+	struct errand errands[SENDERS];
+	uint64_t next[SENDERS] = { 0 }, batch[5], total = 0, id;
+	struct evr_peer_id from, ids[SENDERS];
+	struct evr_waiter waiter;
+	struct evr_inbox box;
+	pid_t pids[SENDERS];
+	int i, nr, status;
+
+	make("b");
+	assert_int_equal(evr_waiter_init(&waiter, pair->peer, EVR_WAIT_ADAPTIVE), 0);
+	assert_int_equal(evr_inbox_open(&box, pair->peer, "b", 0), 0);
+	for (i = 0; i < SENDERS; i++) {
+		errands[i] = (struct errand){ .id = (uint64_t)i, .stays = i == 0 };
+		pids[i] = pair_fork(pair, send_many, &errands[i]);
+	}
+	while (total < (SENDERS - 1) * MESSAGES + MESSAGES / 2 + 1) {
+		nr = TIMELY(evr_inbox_pop_wait(&box, &waiter, batch, 5, &from, until_ns));
+		assert_true(nr > 0);
+		for (i = 0; i < nr; i++) {
+			id = batch[i] >> 32;
+			assert_true(id < SENDERS);
+			assert_true((uint32_t)batch[i] == next[id]++);
+			if (next[id] == 1)
+				ids[id] = from;
+			assert_true(ids[id].slot == from.slot &&
+				    ids[id].incarnation == from.incarnation);
+		}
+		total += (uint64_t)nr;
+	}
+	assert_true(next[0] == MESSAGES / 2 + 1);
+	assert_empty(&box);
+	for (i = 1; i < SENDERS; i++) {
+		assert_true(next[i] == MESSAGES);
+		assert_int_equal(evr_bell_ring(pair->peer, ids[i], 1), 0);
+		pair_join(pids[i]);
+	}
+	assert_int_equal(waitpid(pids[0], &status, 0), pids[0]);
+	assert_true(WIFSIGNALED(status));
+	pair_settle(pair);
+	assert_empty(&box);
+	assert_int_equal(evr_inbox_senders(&box), 0);
+	evr_inbox_close(&box);
+	evr_waiter_fini(&waiter);
+}
+
+/* A sender's whole visit before each access of a receiver that goes to sleep. */
+static struct evr_peer *visitor;
+static struct evr_inbox_sender visit;
+
+static void come_and_send(void)
+{
+	step_to_act = 0;
+	assert_int_equal(evr_inbox_join(&visit, visitor, "b", 0), 0);
+	send_one(&visit, 7);
+}
+
+static void inbox_sender_that_comes_at_each_step_is_heard(void **state)
+{
+	struct evr_waiter waiter;
+	struct evr_bells bells;
+	struct evr_inbox box;
+	uint64_t n, got, until;
+	int ret;
+
+	assert_int_equal(evr_waiter_init(&waiter, pair->peer, EVR_WAIT_SLEEP), 0);
+	for (n = 1;; n++) {
+		assert_true(n < STEPS_MAX);
+		make("b");
+		assert_int_equal(evr_inbox_open(&box, pair->peer, "b", 0), 0);
+		visitor = attach();
+		/* That somebody has come to the segment must not be what wakes us. */
+		evr_bell_read(pair->peer, &bells);
+		got = 0;
+		act = come_and_send;
+		steps = 0;
+		step_to_act = n;
+		until = evr_now_ns() + PATIENCE_NS;
+		ret = evr_inbox_pop_wait(&box, &waiter, &got, 1, NULL, until);
+		if (step_to_act || act_ns >= until)
+			break;
+		assert_true(evr_now_ns() < until);
+		assert_int_equal(ret, 1);
+		assert_true(got == 7);
+		evr_inbox_leave(&visit);
+		evr_peer_detach(visitor);
+		pair_settle(pair);
+		evr_inbox_close(&box);
+		assert_int_equal(evr_inbox_remove(pair->peer, "b"), 0);
+	}
+	assert_true(n > 20);
+	step_to_act = 0;
+	evr_peer_detach(visitor);
+	evr_inbox_close(&box);
+	evr_waiter_fini(&waiter);
+}
+
+static void die(void)
+{
+	raise(SIGKILL);
+}
+
+/* A child that dies before its n-th access; false when it came to the end alive. */
+static bool die_at(uint64_t n, void (*fn)(struct evr_peer *))
+{
+	struct evr_peer *peer;
+	int status = -1;
+	pid_t pid;
+
+	fflush(NULL);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (!pid) {
+		alarm(60);
+		CHECK(!evr_peer_attach(&peer, pair->segment, NULL));
+		act = die;
+		steps = 0;
+		step_to_act = n;
+		fn(peer);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	if (WIFSIGNALED(status))
+		assert_int_equal(WTERMSIG(status), SIGKILL);
+	else
+		assert_int_equal(status, 0);
+	if (!WIFSIGNALED(status))
+		printf("# died before each of %llu accesses\n", (unsigned long long)n - 1);
+	return WIFSIGNALED(status);
+}
+
+static void send_three(struct evr_peer *peer)
+{
+	uint64_t values[] = { 1, 2, 3 };
+	struct evr_inbox_sender sender;
+
+	CHECK(!evr_inbox_join(&sender, peer, "b", 0));
+	CHECK(evr_inbox_push(&sender, values, 2) == 2);
+	CHECK(evr_inbox_push(&sender, values + 2, 1) == 1);
+	evr_inbox_leave(&sender);
+}
+
+/* Until no dead peer has a slot. */
+static void settle(void)
+{
+	uint64_t deadline = pair_deadline();
+	struct evr_peer_info infos[16];
+	int i, nr, dead;
+
+	do {
+		assert_true(evr_now_ns() < deadline);
+		evr_peer_check(pair->peer);
+		assert_true(evr_reap_dead(pair->peer, NULL) >= 0);
+		nr = evr_peer_list(pair->peer, infos, 16);
+		for (i = 0, dead = 0; i < nr && i < 16; i++)
+			dead += infos[i].state != EVR_PEER_LIVE;
+		if (dead)
+			pair_sleep_us(1000);
+	} while (dead);
+}
+
+static void inbox_sender_killed_at_each_step_harms_no_other(void **state)
+{
+	struct evr_inbox_sender other;
+	struct evr_peer *a = attach();
+	struct evr_inbox box;
+	bool died = true, seen[4] = { false };
+	struct evr_peer_id from;
+	uint64_t n, got, next;
+
+	make("b");
+	assert_int_equal(evr_inbox_open(&box, pair->peer, "b", 0), 0);
+	assert_int_equal(evr_inbox_join(&other, a, "b", 0), 0);
+	for (n = 1; died; n++) {
+		assert_true(n < STEPS_MAX);
+		died = die_at(n, send_three);
+		settle();
+		send_one(&other, n << 8);
+		for (next = 1; evr_inbox_pop(&box, &got, 1, &from);) {
+			if (got == n << 8)
+				assert_int_equal(from.slot, evr_peer_self(a).slot);
+			else
+				assert_true(got == next++);
+		}
+		assert_true(next == 1 || next == 3 || next == 4);
+		assert_true(died || next == 4);
+		seen[next - 1] = true;
+		assert_int_equal(evr_inbox_senders(&box), 1);
+	}
+	assert_true(seen[0] && seen[2] && seen[3]);
+	evr_inbox_leave(&other);
+	evr_inbox_close(&box);
+	evr_peer_detach(a);
+}
+
+static void take_two(struct evr_peer *peer)
+{
+	struct evr_inbox box;
+	uint64_t got;
+
+	CHECK(!evr_inbox_open(&box, peer, "b", 0));
+	CHECK(evr_inbox_pop(&box, &got, 1, NULL) == 1 && got == 1);
+	CHECK(evr_inbox_pop(&box, &got, 1, NULL) == 1 && got == 2);
+	evr_inbox_close(&box);
+}
+
+static void inbox_receiver_killed_at_each_step_leaves_the_rest(void **state)
+{
+	struct evr_inbox_sender sender;
+	struct evr_peer *a = attach();
+	struct evr_inbox box;
+	bool died = true;
+	uint64_t n, got, first;
+
+	make("b");
+	assert_int_equal(evr_inbox_join(&sender, a, "b", 0), 0);
+	for (n = 1; died; n++) {
+		assert_true(n < STEPS_MAX);
+		for (got = 1; got <= 3; got++)
+			send_one(&sender, got);
+		died = die_at(n, take_two);
+		settle();
+		assert_int_equal(evr_inbox_open(&box, pair->peer, "b", 0), 0);
+		assert_int_equal(evr_inbox_pop(&box, &first, 1, NULL), 1);
+		assert_true(first >= 1 && first <= 3);
+		for (got = first + 1; got <= 3; got++)
+			take(&box, got, a);
+		assert_empty(&box);
+		evr_inbox_close(&box);
+	}
+	evr_inbox_leave(&sender);
+	evr_peer_detach(a);
+}
+
+static const uint64_t nonsense[] = { 0, 1, CAPACITY + 1, 1ULL << 32, 1ULL << 63, UINT64_MAX };
+#define NONSENSE_NR (sizeof(nonsense) / sizeof(nonsense[0]))
+
+static uint64_t *words_of(const char *name, uint64_t *nr)
+{
+	struct evr_object object;
+
+	assert_int_equal(evr_dir_find(pair->peer, name, &object), 0);
+	*nr = object.sz / 8;
+	return evr_peer_at(pair->peer, object.off, object.sz);
+}
+
+/* Whatever stands in the inbox and in one lane, the other lane goes on. */
+static void inbox_hostile_words_harm_one_lane(void **state)
+{
+	struct evr_peer *a = attach(), *b = attach();
+	struct evr_inbox_sender liar, honest;
+	const char *const names[] = { "b", "b.1" };
+	uint64_t *words, nr, k, i, got, tries, which, good;
+	struct evr_inbox box;
+
+	make("b");
+	assert_int_equal(evr_inbox_join(&liar, a, "b", 0), 0);
+	assert_int_equal(evr_inbox_join(&honest, b, "b", 0), 0);
+	assert_int_equal(evr_peer_self(a).slot, 1);
+	for (which = 0; which < 2; which++) {
+		words = words_of(names[which], &nr);
+		for (k = 0; k < nr * NONSENSE_NR; k++) {
+			i = k / NONSENSE_NR;
+			assert_int_equal(evr_inbox_open(&box, pair->peer, "b", 0), 0);
+			good = words[i];
+			words[i] = nonsense[k % NONSENSE_NR];
+			send_one(&honest, k << 20);
+			for (tries = 0, got = 1; tries < 1000 && got != k << 20; tries++)
+				evr_inbox_pop(&box, &got, 1, NULL);
+			assert_true(got == k << 20);
+			words[i] = good;
+			evr_inbox_close(&box);
+		}
+	}
+	evr_inbox_leave(&liar);
+	evr_inbox_leave(&honest);
+	evr_peer_detach(a);
+	evr_peer_detach(b);
+}
+
+int main(void)
+{
+#define CASE(fn) cmocka_unit_test_setup_teardown(fn, open_shared, pair_close)
+#define FAR(fn)                                                             \
+	{                                                                   \
+#fn "_over_two_halves", fn, open_isolated, pair_close, NULL \
+	}
+	const struct CMUnitTest tests[] = {
+		CASE(inbox_options_at_their_limits),
+		CASE(inbox_flood_delays_others_by_a_quota),
+		CASE(inbox_missing_hint_loses_nothing),
+		CASE(inbox_messages_are_of_who_sent_them),
+		CASE(inbox_senders_keep_their_order),
+		CASE(inbox_sender_that_comes_at_each_step_is_heard),
+		CASE(inbox_sender_killed_at_each_step_harms_no_other),
+		CASE(inbox_receiver_killed_at_each_step_leaves_the_rest),
+		CASE(inbox_hostile_words_harm_one_lane),
+		FAR(inbox_options_at_their_limits),
+		FAR(inbox_flood_delays_others_by_a_quota),
+		FAR(inbox_missing_hint_loses_nothing),
+		FAR(inbox_messages_are_of_who_sent_them),
+		FAR(inbox_senders_keep_their_order),
+		FAR(inbox_sender_that_comes_at_each_step_is_heard),
+		FAR(inbox_sender_killed_at_each_step_harms_no_other),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
