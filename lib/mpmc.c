@@ -38,9 +38,14 @@ static uint32_t mpmc_stride(uint64_t elem_sz)
 	return off ? (uint32_t)EVR_ROUND_UP(off + elem_sz, off) : 8;
 }
 
+uint64_t evr_mpmc_crowds_sz(const struct evr_peer *peer)
+{
+	return 2 * evr_crowd_sz(peer->segment->layout.peers_max);
+}
+
 static uint64_t mpmc_cells_off(const struct evr_peer *peer)
 {
-	return sizeof(struct evr_mpmc_object) + 2 * evr_crowd_sz(peer->segment->layout.peers_max);
+	return sizeof(struct evr_mpmc_object) + evr_mpmc_crowds_sz(peer);
 }
 
 static struct evr_crowd *mpmc_crowd_at(const struct evr_mpmc *q, enum evr_role role)
@@ -112,11 +117,21 @@ static int mpmc_check(struct evr_mpmc *q, const struct evr_mpmc_geometry *g)
 	return 0;
 }
 
+/* Who we are, and where the others sleep. */
+static void mpmc_meet(struct evr_mpmc *q)
+{
+	int role;
+
+	q->stamp = stamp_of(evr_peer_self(q->peer));
+	for (role = 0; role < 2; role++)
+		q->ends[role].waiting = mpmc_crowd_at(q, (enum evr_role)role);
+}
+
 /* Fill in a handle for the object that it names. */
 static int mpmc_map(struct evr_mpmc *q, struct evr_mpmc_geometry *g)
 {
 	const struct evr_object *o = &q->object;
-	int role, err;
+	int err;
 
 	if (o->kind != EVR_KIND_MPMC)
 		return evr_fail(-EINVAL, "'%s' is an object of kind %u, not %u", o->name, o->kind,
@@ -137,16 +152,24 @@ static int mpmc_map(struct evr_mpmc *q, struct evr_mpmc_geometry *g)
 	q->data_off = mpmc_data_off(g->elem_sz);
 	q->stride = mpmc_stride(g->elem_sz);
 	q->cells = (uint8_t *)q->shared + g->cells_off;
-	q->stamp = stamp_of(evr_peer_self(q->peer));
-	for (role = 0; role < 2; role++)
-		q->ends[role].waiting = mpmc_crowd_at(q, (enum evr_role)role);
+	mpmc_meet(q);
 	return 0;
+}
+
+void evr_mpmc_join(struct evr_mpmc *q)
+{
+	bool registered = evr_park_register();
+	int role;
+
+	mpmc_meet(q);
+	for (role = 0; role < 2; role++)
+		q->ends[role].waker.registered = registered;
+	evr_a64_fetch_add(&q->shared->tallies.opens, 1);
 }
 
 static int mpmc_begin(struct evr_mpmc *q, uint64_t type_tag, uint32_t elem_sz)
 {
 	struct evr_mpmc_geometry g;
-	bool registered;
 	int err, role;
 
 	err = mpmc_map(q, &g);
@@ -162,12 +185,9 @@ static int mpmc_begin(struct evr_mpmc *q, uint64_t type_tag, uint32_t elem_sz)
 		q->shared = NULL;
 		return err;
 	}
-	registered = evr_park_register();
-	for (role = 0; role < 2; role++) {
-		q->ends[role].waker.registered = registered;
+	for (role = 0; role < 2; role++)
 		evr_mpmc_search(q, (enum evr_role)role);
-	}
-	evr_a64_fetch_add(&q->shared->tallies.opens, 1);
+	evr_mpmc_join(q);
 	return 0;
 }
 
@@ -229,6 +249,7 @@ enum evr_ring_state evr_mpmc_state(const struct evr_mpmc *queue)
 struct mpmc_wait {
 	struct evr_mpmc *queue;
 	enum evr_role role;
+	uint32_t want;
 };
 
 static bool mpmc_ready(void *arg)
@@ -237,14 +258,15 @@ static bool mpmc_ready(void *arg)
 	uint64_t u_word;
 	enum mpmc_front front = evr_mpmc_front(wait->queue, wait->role, &u_word);
 
+	if (front == MPMC_READY && wait->want > 1)
+		return evr_mpmc_has_room(wait->queue, wait->want);
 	return front == MPMC_READY || front == MPMC_NONSENSE;
 }
 
-/* 0: look again; else look once more, and end. */
-static int mpmc_wait(struct evr_mpmc *q, struct evr_waiter *w, enum evr_role role,
-		     uint64_t deadline_ns)
+int evr_mpmc_wait(struct evr_mpmc *q, struct evr_waiter *w, enum evr_role role, uint32_t want,
+		  uint64_t deadline_ns)
 {
-	struct mpmc_wait wait = { .queue = q, .role = role };
+	struct mpmc_wait wait = { .queue = q, .role = role, .want = want };
 	int err = evr_ring_state_error((enum evr_ring_state)q->why);
 	uint64_t parks;
 
@@ -277,7 +299,7 @@ int evr_mpmc_push_wait(struct evr_mpmc *queue, struct evr_waiter *waiter, const 
 		done += evr_mpmc_push(queue, from + (size_t)done * queue->elem_sz, nr - done);
 		if (done == nr || err)
 			break;
-		err = mpmc_wait(queue, waiter, EVR_PRODUCER, deadline_ns);
+		err = evr_mpmc_wait(queue, waiter, EVR_PRODUCER, 1, deadline_ns);
 	}
 	return done ? (int)done : err;
 }
@@ -294,11 +316,11 @@ int evr_mpmc_pop_wait(struct evr_mpmc *queue, struct evr_waiter *waiter, void *e
 		done = evr_mpmc_pop(queue, elems, nr);
 		if (done || err || !nr)
 			return done ? (int)done : err;
-		err = mpmc_wait(queue, waiter, EVR_CONSUMER, deadline_ns);
+		err = evr_mpmc_wait(queue, waiter, EVR_CONSUMER, 1, deadline_ns);
 	}
 }
 
-static void mpmc_counts(const struct evr_mpmc *q, struct evr_mpmc_counts *out)
+void evr_mpmc_count(const struct evr_mpmc *q, struct evr_mpmc_counts *out)
 {
 	const struct evr_mpmc_tallies *t = &q->shared->tallies;
 	int role;
@@ -321,7 +343,7 @@ void evr_mpmc_counts(const struct evr_mpmc *queue, struct evr_mpmc_counts *out)
 {
 	memset(out, 0, sizeof(*out));
 	if (queue->shared)
-		mpmc_counts(queue, out);
+		evr_mpmc_count(queue, out);
 }
 
 int evr_mpmc_stat(struct evr_peer *peer, const char *name, struct evr_mpmc_counts *out)
@@ -335,8 +357,17 @@ int evr_mpmc_stat(struct evr_peer *peer, const char *name, struct evr_mpmc_count
 	if (!err)
 		err = mpmc_map(&q, &g);
 	if (!err)
-		mpmc_counts(&q, out);
+		evr_mpmc_count(&q, out);
 	return err;
+}
+
+void evr_mpmc_settle_cells(struct evr_mpmc *q, struct evr_reap_report *report)
+{
+	int role;
+
+	report->claims += evr_mpmc_drop_dead(q);
+	for (role = 0; role < 2; role++)
+		evr_crowd_settle(q->peer, q->ends[role].waiting);
 }
 
 void evr_mpmc_settle(struct evr_peer *peer, const struct evr_object *obj,
@@ -344,11 +375,7 @@ void evr_mpmc_settle(struct evr_peer *peer, const struct evr_object *obj,
 {
 	struct evr_mpmc q = { .peer = peer, .object = *obj };
 	struct evr_mpmc_geometry g;
-	int role;
 
-	if (mpmc_map(&q, &g))
-		return;
-	report->claims += evr_mpmc_drop_dead(&q);
-	for (role = 0; role < 2; role++)
-		evr_crowd_settle(peer, q.ends[role].waiting);
+	if (!mpmc_map(&q, &g))
+		evr_mpmc_settle_cells(&q, report);
 }

@@ -56,6 +56,26 @@ uint32_t evr_mpmc_drop_dead(struct evr_mpmc *q);
 /* Elements that claims of the dead have cost, from a ledger. */
 uint64_t evr_mpmc_dropped(const struct evr_mpmc *q, enum evr_role role);
 
+/*
+ * For log.c: the run of one record. Its first cell's word says how long it is; one
+ * consumer reads in place, so it claims nothing, and takes what it has read.
+ */
+uint32_t evr_mpmc_claim_all(struct evr_mpmc *q, uint32_t nr, uint64_t *pos);
+bool evr_mpmc_has_room(struct evr_mpmc *q, uint32_t nr);
+void evr_mpmc_publish(struct evr_mpmc *q, uint64_t pos, uint32_t run);
+/* The run at the consumer's front, which is then at its position; 0: none. */
+uint32_t evr_mpmc_oldest(struct evr_mpmc *q);
+void evr_mpmc_take(struct evr_mpmc *q, uint32_t run);
+/* Wait for an end's front, or for room for a run. 0; negative errno: look once more, and end. */
+int evr_mpmc_wait(struct evr_mpmc *q, struct evr_waiter *w, enum evr_role role, uint32_t want,
+		  uint64_t deadline_ns);
+/* Bytes of two crowds, and put them to use. */
+uint64_t evr_mpmc_crowds_sz(const struct evr_peer *peer);
+void evr_mpmc_join(struct evr_mpmc *q);
+/* What the dead have left, and what all have done. */
+void evr_mpmc_settle_cells(struct evr_mpmc *q, struct evr_reap_report *report);
+void evr_mpmc_count(const struct evr_mpmc *q, struct evr_mpmc_counts *out);
+
 /* The kind's settle(). */
 void evr_mpmc_settle(struct evr_peer *peer, const struct evr_object *obj,
 		     struct evr_reap_report *report);

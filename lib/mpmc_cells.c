@@ -1,104 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The cells of a queue; mpmc.h has what their words mean.
- *
- * A dead peer's claim is settled through a ledger, one for holes and one for losses:
- *
- *   {count:23 | lap:8 | run:8 | idx:24 | 1}   the claim at idx is being settled
- *   {count:23 | 0 .......................}   all are that were begun
- *
- * Whoever begins has loaded the ledger, then found the claim; the CAS that names it
- * there fails if another one was settled in between. Whoever finds it named changes the
- * cells, each by a CAS from what the claim left, the one that was claimed last, and then moves
- * the ledger on by a CAS that adds the run. So each claim is counted once, wherever
- * those who settle it die.
  */
 #include <string.h>
 
 #include <evering/mpmc.h>
 
 #include "crowd.h"
-#include "dir_table.h"
 #include "internal.h"
-#include "mpmc.h"
-
-enum { CELL_EMPTY, CELL_WRITING, CELL_FULL, CELL_READING, CELL_HOLE };
-
-#define CELL_STATE 7ULL
-#define CELL_VALUE_SHIFT 3
-#define CELL_LAP_SHIFT 35
-#define LAP_BITS 29
-#define LAP_MASK ((1ULL << LAP_BITS) - 1)
-#define RUN_MASK 0xffULL
-#define STAMP_SHIFT 8
-
-#define LEDGER_OPEN 1ULL
-#define LEDGER_IDX_SHIFT 1
-#define LEDGER_IDX ((1ULL << 24) - 1)
-#define LEDGER_RUN_SHIFT 25
-#define LEDGER_LAP_SHIFT 33
-#define LEDGER_COUNT_SHIFT 41
+#include "mpmc_cell.h"
 
 /* Steps from one cell to the next after which a search by halves is sooner there. */
 #define MPMC_WALK_MAX 16
-/* So often passed by others, a call gives up: BUSY. */
-#define MPMC_TRIES_MAX 10000
 /* So often in one call a cell was of another lap than all around it say. */
 #define MPMC_STRAYS_MAX 64
 
 static const uint64_t wanted_states[] = { CELL_EMPTY, CELL_FULL };
-static const uint64_t claim_states[] = { CELL_WRITING, CELL_READING };
-
-static inline uint64_t cell_word(uint64_t lap, uint64_t value, uint64_t state)
-{
-	return lap << CELL_LAP_SHIFT | value << CELL_VALUE_SHIFT | state;
-}
-
-static inline uint64_t cell_state(uint64_t word)
-{
-	return word & CELL_STATE;
-}
-
-static inline uint64_t cell_lap(uint64_t word)
-{
-	return word >> CELL_LAP_SHIFT;
-}
-
-static inline uint32_t cell_value(uint64_t word)
-{
-	return (uint32_t)(word >> CELL_VALUE_SHIFT);
-}
-
-static inline uint64_t cell_stamp(uint64_t word)
-{
-	return cell_value(word) >> STAMP_SHIFT;
-}
-
-static inline uint64_t cell_run(uint64_t word)
-{
-	return cell_value(word) & RUN_MASK;
-}
-
-static inline struct evr_a64 *cell_at(const struct evr_mpmc *q, uint64_t pos)
-{
-	return (struct evr_a64 *)(q->cells + (pos & q->mask) * q->stride);
-}
-
-static inline void *data_at(const struct evr_mpmc *q, uint64_t pos)
-{
-	return q->cells + (pos & q->mask) * q->stride + q->data_off;
-}
-
-static inline uint64_t lap_of(const struct evr_mpmc *q, uint64_t pos)
-{
-	return pos >> q->shift & LAP_MASK;
-}
-
-/* a - b, of laps: -2^28 .. 2^28 - 1. */
-static inline int32_t lap_diff(uint64_t a, uint64_t b)
-{
-	return (int32_t)((uint32_t)(a - b) << (32 - LAP_BITS)) >> (32 - LAP_BITS);
-}
 
 /* The lap in which this end comes to that cell next. */
 static uint64_t cell_turn(enum evr_role role, uint64_t u_word)
@@ -129,11 +46,6 @@ static uint64_t last_passed(const struct evr_mpmc *q, enum evr_role role)
 void evr_mpmc_search(struct evr_mpmc *q, enum evr_role role)
 {
 	q->ends[role].pos = last_passed(q, role);
-}
-
-static inline bool is_claim(enum evr_role role, uint64_t u_word)
-{
-	return cell_state(u_word) == claim_states[role];
 }
 
 /* How far the claim, or whatever passed it, reaches that this end finds at a position. */
@@ -197,11 +109,6 @@ static void cell_pass(struct evr_mpmc *q, uint64_t pos, uint64_t u_word)
 	evr_a64_cas(cell_at(q, pos), &u_word, next); /* MPMC-CELL */
 }
 
-static bool claim_is_dead(const struct evr_mpmc *q, uint64_t u_word)
-{
-	return evr_dir_stamp_is_dead(q->peer, cell_stamp(u_word));
-}
-
 enum mpmc_front evr_mpmc_front(struct evr_mpmc *q, enum evr_role role, uint64_t *u_word)
 {
 	struct evr_mpmc_end *end = &q->ends[role];
@@ -243,95 +150,6 @@ enum mpmc_front evr_mpmc_front(struct evr_mpmc *q, enum evr_role role, uint64_t 
 	return MPMC_BUSY;
 }
 
-/* One cell of a claim that is being settled, but its first. */
-static void cell_drop(struct evr_mpmc *q, enum evr_role role, uint64_t pos)
-{
-	uint64_t lap = lap_of(q, pos), full = cell_word(lap, 0, CELL_FULL);
-	uint64_t u_word = evr_a64_load_acquire(cell_at(q, pos));
-
-	if (role == EVR_CONSUMER) {
-		if (u_word == full)
-			evr_a64_cas(cell_at(q, pos), &u_word,
-				    cell_word((lap + 1) & LAP_MASK, 0, CELL_EMPTY));
-	} else if (u_word == full || u_word == cell_word(lap, 0, CELL_EMPTY)) {
-		evr_a64_cas(cell_at(q, pos), &u_word, cell_word(lap, 0, CELL_HOLE));
-	}
-}
-
-/* Do what the ledger says, unless it is done. */
-static void ledger_finish(struct evr_mpmc *q, enum evr_role role, uint64_t u_ledger)
-{
-	uint64_t idx = u_ledger >> LEDGER_IDX_SHIFT & LEDGER_IDX & q->mask;
-	uint64_t run = u_ledger >> LEDGER_RUN_SHIFT & RUN_MASK;
-	uint64_t u_word = evr_a64_load_acquire(cell_at(q, idx)); /* MPMC-CELL */
-	uint64_t lap = cell_lap(u_word), pos = lap << q->shift | idx, dropped, i;
-
-	if (is_claim(role, u_word) && cell_run(u_word) == run && run && run - 1 <= q->mask &&
-	    (lap & 0xff) == (u_ledger >> LEDGER_LAP_SHIFT & 0xff)) {
-		for (i = run; --i;)
-			cell_drop(q, role, pos + i);
-		dropped = role == EVR_PRODUCER ? cell_word(lap, 0, CELL_HOLE) :
-						 cell_word((lap + 1) & LAP_MASK, 0, CELL_EMPTY);
-		evr_a64_cas(cell_at(q, idx), &u_word, dropped); /* MPMC-CELL */
-	}
-	evr_a64_cas(&q->shared->ledgers[role], &u_ledger,
-		    ((u_ledger >> LEDGER_COUNT_SHIFT) + run) << LEDGER_COUNT_SHIFT);
-}
-
-uint32_t evr_mpmc_drop(struct evr_mpmc *q, enum evr_role role, uint64_t idx, bool is_ours)
-{
-	struct evr_a64 *ledger = &q->shared->ledgers[role];
-	uint64_t u_ledger, u_word, next;
-	int tries;
-
-	for (tries = 0; tries < MPMC_TRIES_MAX; tries++) {
-		u_ledger = evr_a64_load_acquire(ledger); /* MPMC-LEDGER */
-		if (u_ledger & LEDGER_OPEN) {
-			ledger_finish(q, role, u_ledger);
-			continue;
-		}
-		u_word = evr_a64_load_acquire(cell_at(q, idx)); /* MPMC-LEDGER */
-		if (!is_claim(role, u_word))
-			return 0;
-		if (is_ours ? cell_stamp(u_word) != q->stamp : !claim_is_dead(q, u_word))
-			return 0;
-		next = u_ledger | (cell_lap(u_word) & 0xff) << LEDGER_LAP_SHIFT |
-		       cell_run(u_word) << LEDGER_RUN_SHIFT | idx << LEDGER_IDX_SHIFT | LEDGER_OPEN;
-		if (!evr_a64_cas(ledger, &u_ledger, next)) /* MPMC-LEDGER */
-			continue;
-		ledger_finish(q, role, next);
-		return (uint32_t)cell_run(u_word);
-	}
-	return 0;
-}
-
-uint32_t evr_mpmc_drop_dead(struct evr_mpmc *q)
-{
-	uint64_t idx, u_word;
-	uint32_t nr = 0;
-	int role;
-
-	for (role = 0; role < 2; role++) {
-		u_word = evr_a64_load_acquire(&q->shared->ledgers[role]);
-		if (u_word & LEDGER_OPEN)
-			ledger_finish(q, (enum evr_role)role, u_word);
-	}
-	if (!q->data_off)
-		return 0;
-	for (idx = 0; idx <= q->mask; idx++) {
-		u_word = evr_a64_load_acquire(cell_at(q, idx));
-		for (role = 0; role < 2; role++)
-			if (is_claim((enum evr_role)role, u_word) && claim_is_dead(q, u_word))
-				nr += evr_mpmc_drop(q, (enum evr_role)role, idx, false);
-	}
-	return nr;
-}
-
-uint64_t evr_mpmc_dropped(const struct evr_mpmc *q, enum evr_role role)
-{
-	return evr_a64_load_acquire(&q->shared->ledgers[role]) >> LEDGER_COUNT_SHIFT;
-}
-
 static bool mpmc_is_shut(struct evr_mpmc *q)
 {
 	if (!q->shared || q->why == EVR_RING_CORRUPT)
@@ -368,9 +186,9 @@ static uint32_t cells_extent(const struct evr_mpmc *q, enum evr_role role, uint6
 	return run;
 }
 
-/* Claim up to @nr cells from *pos on. Return: how many. */
-static inline uint32_t cells_claim(struct evr_mpmc *q, enum evr_role role, uint32_t nr,
-				   uint64_t *pos)
+/* Claim @least to @nr cells from *pos on. Return: how many, or 0. */
+static inline uint32_t cells_claim(struct evr_mpmc *q, enum evr_role role, uint32_t least,
+				   uint32_t nr, uint64_t *pos)
 {
 	struct evr_mpmc_end *end = &q->ends[role];
 	enum mpmc_front front = MPMC_BUSY;
@@ -387,8 +205,10 @@ static inline uint32_t cells_claim(struct evr_mpmc *q, enum evr_role role, uint3
 		if (front != MPMC_READY)
 			break;
 		run = cells_extent(q, role, end->pos, nr);
+		if (run < least)
+			return 0;
 		word = cell_word(lap_of(q, end->pos), q->stamp << STAMP_SHIFT | run,
-				 claim_states[role]);
+				 role == EVR_PRODUCER ? CELL_WRITING : CELL_READING);
 		if (evr_a64_cas(cell_at(q, end->pos), &u_word, word)) { /* MPMC-CELL */
 			*pos = end->pos;
 			end->pos += run;
@@ -400,8 +220,9 @@ static inline uint32_t cells_claim(struct evr_mpmc *q, enum evr_role role, uint3
 	return 0;
 }
 
-/* End a claim: the last cell first, see mpmc.h. */
-static inline void cells_settle(struct evr_mpmc *q, enum evr_role role, uint64_t pos, uint32_t run)
+/* End a claim: the last cell first, see mpmc.h. @value: what the word of the first says. */
+static inline void cells_settle(struct evr_mpmc *q, enum evr_role role, uint64_t pos, uint32_t run,
+				uint64_t value)
 {
 	uint64_t lap;
 
@@ -409,7 +230,7 @@ static inline void cells_settle(struct evr_mpmc *q, enum evr_role role, uint64_t
 		lap = lap_of(q, pos + run);
 		if (role == EVR_PRODUCER)
 			evr_a64_store_release(cell_at(q, pos + run), /* MPMC-CELL */
-					      cell_word(lap, 0, CELL_FULL));
+					      cell_word(lap, run ? 0 : value, CELL_FULL));
 		else
 			evr_a64_store_release(cell_at(q, pos + run), /* MPMC-CELL */
 					      cell_word((lap + 1) & LAP_MASK, 0, CELL_EMPTY));
@@ -495,7 +316,7 @@ static uint32_t pop_words(struct evr_mpmc *q, uint8_t *to, uint32_t nr)
 static uint32_t push_run(struct evr_mpmc *q, const uint8_t *from, uint32_t nr)
 {
 	uint64_t pos = 0;
-	uint32_t run = cells_claim(q, EVR_PRODUCER, nr, &pos), i;
+	uint32_t run = cells_claim(q, EVR_PRODUCER, 1, nr, &pos), i;
 
 	/* With the size a constant a copy is a move. */
 	if (q->elem_sz == 8)
@@ -504,14 +325,14 @@ static uint32_t push_run(struct evr_mpmc *q, const uint8_t *from, uint32_t nr)
 	else
 		for (i = 0; i < run; i++)
 			evr_copy_in(data_at(q, pos + i), from + (size_t)i * q->elem_sz, q->elem_sz);
-	cells_settle(q, EVR_PRODUCER, pos, run);
+	cells_settle(q, EVR_PRODUCER, pos, run, 0);
 	return run;
 }
 
 static uint32_t pop_run(struct evr_mpmc *q, uint8_t *to, uint32_t nr)
 {
 	uint64_t pos = 0;
-	uint32_t run = cells_claim(q, EVR_CONSUMER, nr, &pos), i;
+	uint32_t run = cells_claim(q, EVR_CONSUMER, 1, nr, &pos), i;
 
 	if (q->elem_sz == 8)
 		for (i = 0; i < run; i++)
@@ -519,7 +340,7 @@ static uint32_t pop_run(struct evr_mpmc *q, uint8_t *to, uint32_t nr)
 	else
 		for (i = 0; i < run; i++)
 			evr_copy_out(to + (size_t)i * q->elem_sz, data_at(q, pos + i), q->elem_sz);
-	cells_settle(q, EVR_CONSUMER, pos, run);
+	cells_settle(q, EVR_CONSUMER, pos, run, 0);
 	return run;
 }
 
@@ -568,7 +389,7 @@ static void *grant_get(struct evr_mpmc *q, enum evr_role role)
 	if (mpmc_is_shut(q) || !q->data_off)
 		return NULL;
 	if (!end->granted)
-		end->granted = cells_claim(q, role, 1, &end->grant) == 1;
+		end->granted = cells_claim(q, role, 1, 1, &end->grant) == 1;
 	return end->granted ? data_at(q, end->grant) : NULL;
 }
 
@@ -579,7 +400,7 @@ static void grant_settle(struct evr_mpmc *q, enum evr_role role)
 	if (!q->shared || !end->granted)
 		return;
 	end->granted = false;
-	cells_settle(q, role, end->grant, 1);
+	cells_settle(q, role, end->grant, 1, 0);
 	mpmc_moved(q, role, 1);
 }
 
@@ -612,4 +433,51 @@ const void *evr_mpmc_peek(struct evr_mpmc *queue)
 void evr_mpmc_release(struct evr_mpmc *queue)
 {
 	grant_settle(queue, EVR_CONSUMER);
+}
+
+/* What a log is made of: runs of one length, claimed wholly or not at all. */
+uint32_t evr_mpmc_claim_all(struct evr_mpmc *q, uint32_t nr, uint64_t *pos)
+{
+	return mpmc_is_shut(q) ? 0 : cells_claim(q, EVR_PRODUCER, nr, nr, pos);
+}
+
+bool evr_mpmc_has_room(struct evr_mpmc *q, uint32_t nr)
+{
+	uint64_t u_word;
+
+	return evr_mpmc_front(q, EVR_PRODUCER, &u_word) == MPMC_READY &&
+	       cells_extent(q, EVR_PRODUCER, q->ends[EVR_PRODUCER].pos, nr) == nr;
+}
+
+void evr_mpmc_publish(struct evr_mpmc *q, uint64_t pos, uint32_t run)
+{
+	cells_settle(q, EVR_PRODUCER, pos, run, run);
+	mpmc_moved(q, EVR_PRODUCER, 1);
+}
+
+uint32_t evr_mpmc_oldest(struct evr_mpmc *q)
+{
+	enum mpmc_front front;
+	uint64_t u_word = 0;
+
+	if (mpmc_is_shut(q))
+		return 0;
+	front = evr_mpmc_front(q, EVR_CONSUMER, &u_word);
+	if (front == MPMC_READY && (!cell_run(u_word) || cell_run(u_word) - 1 > q->mask))
+		front = MPMC_NONSENSE;
+	if (front == MPMC_READY)
+		return (uint32_t)cell_run(u_word);
+	mpmc_stop(q, EVR_CONSUMER, front, u_word);
+	return 0;
+}
+
+void evr_mpmc_take(struct evr_mpmc *q, uint32_t run)
+{
+	struct evr_mpmc_end *end = &q->ends[EVR_CONSUMER];
+
+	cells_settle(q, EVR_CONSUMER, end->pos, run, 0);
+	end->pos += run;
+	/* All who wait for room: some want more of it than others. */
+	if (evr_crowd_is_alert(q->ends[EVR_PRODUCER].waiting, &q->ends[EVR_PRODUCER].waker))
+		mpmc_wake(q, EVR_PRODUCER, UINT32_MAX);
 }

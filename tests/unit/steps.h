@@ -34,6 +34,7 @@
 #include "lane_far.c"
 #include "mpmc.c"
 #include "mpmc_cells.c"
+#include "mpmc_ledger.c"
 #include "park.c"
 #include "pool.c"
 #include "reap.c"
