@@ -3,6 +3,7 @@
 #include "kinds.h"
 
 #include "heap_table.h"
+#include "log.h"
 #include "mpmc.h"
 #include "pool.h"
 
@@ -14,6 +15,7 @@ static const struct evr_kind kinds[] = {
 	{ EVR_KIND_MPMC, "mpmc", evr_mpmc_settle },
 	{ EVR_KIND_HEAP, "heap", evr_heap_reap },
 	{ EVR_KIND_POOL, "pool", evr_pool_reap },
+	{ EVR_KIND_LOG, "log", evr_log_settle },
 };
 
 const struct evr_kind *evr_kind_find(uint32_t kind)

@@ -365,6 +365,7 @@ void evr_mpmc_settle_cells(struct evr_mpmc *q, struct evr_reap_report *report)
 {
 	int role;
 
+	mpmc_meet(q);
 	report->claims += evr_mpmc_drop_dead(q);
 	for (role = 0; role < 2; role++)
 		evr_crowd_settle(q->peer, q->ends[role].waiting);

@@ -53,6 +53,12 @@ uint32_t evr_mpmc_drop(struct evr_mpmc *q, enum evr_role role, uint64_t idx, boo
 /* All that dead peers have claimed. Return: how many elements. */
 uint32_t evr_mpmc_drop_dead(struct evr_mpmc *q);
 
+/* A producer's own claim becomes a hole. */
+void evr_mpmc_cancel_claim(struct evr_mpmc *q, uint64_t pos);
+
+/* This handle is of no use any more: a cell, or what it stands for, is nonsense. */
+void evr_mpmc_corrupt(struct evr_mpmc *q, enum evr_role role, uint64_t u_word);
+
 /* Elements that claims of the dead have cost, from a ledger. */
 uint64_t evr_mpmc_dropped(const struct evr_mpmc *q, enum evr_role role);
 

@@ -158,19 +158,23 @@ static bool mpmc_is_shut(struct evr_mpmc *q)
 	return false;
 }
 
+void evr_mpmc_corrupt(struct evr_mpmc *q, enum evr_role role, uint64_t u_word)
+{
+	q->why = EVR_RING_CORRUPT;
+	evr_a64_fetch_add(&q->shared->tallies.corrupt, 1);
+	evr_error_set("queue '%s': cell %llu is %#llx; close the handle", q->object.name,
+		      (unsigned long long)(q->ends[role].pos & q->mask),
+		      (unsigned long long)u_word);
+}
+
 /* Say why nothing can be claimed. */
 static void mpmc_stop(struct evr_mpmc *q, enum evr_role role, enum mpmc_front front,
 		      uint64_t u_word)
 {
 	if (front == MPMC_BUSY)
 		q->why = EVR_RING_BUSY;
-	if (front != MPMC_NONSENSE)
-		return;
-	q->why = EVR_RING_CORRUPT;
-	evr_a64_fetch_add(&q->shared->tallies.corrupt, 1);
-	evr_error_set("queue '%s': cell %llu is %#llx; close the handle", q->object.name,
-		      (unsigned long long)(q->ends[role].pos & q->mask),
-		      (unsigned long long)u_word);
+	if (front == MPMC_NONSENSE)
+		evr_mpmc_corrupt(q, role, u_word);
 }
 
 /* How many cells from the front on are free, or full; the first is. */
@@ -414,6 +418,12 @@ void evr_mpmc_commit(struct evr_mpmc *queue)
 	grant_settle(queue, EVR_PRODUCER);
 }
 
+void evr_mpmc_cancel_claim(struct evr_mpmc *q, uint64_t pos)
+{
+	evr_mpmc_drop(q, EVR_PRODUCER, pos & q->mask, true);
+	mpmc_moved(q, EVR_PRODUCER, 1);
+}
+
 void evr_mpmc_cancel(struct evr_mpmc *queue)
 {
 	struct evr_mpmc_end *end = &queue->ends[EVR_PRODUCER];
@@ -421,8 +431,7 @@ void evr_mpmc_cancel(struct evr_mpmc *queue)
 	if (!queue->shared || !end->granted)
 		return;
 	end->granted = false;
-	evr_mpmc_drop(queue, EVR_PRODUCER, end->grant & queue->mask, true);
-	mpmc_moved(queue, EVR_PRODUCER, 1);
+	evr_mpmc_cancel_claim(queue, end->grant);
 }
 
 const void *evr_mpmc_peek(struct evr_mpmc *queue)

@@ -17,6 +17,7 @@
 #include <evering/mpmc.h>
 #include <evering/heap.h>
 #include <evering/pool.h>
+#include <evering/log.h>
 #include <evering/reap.h>
 
 #endif

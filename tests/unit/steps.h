@@ -32,6 +32,7 @@
 #include "kinds.c"
 #include "lane.c"
 #include "lane_far.c"
+#include "log.c"
 #include "mpmc.c"
 #include "mpmc_cells.c"
 #include "mpmc_ledger.c"
