@@ -124,7 +124,7 @@ void evr_slots_close(struct evr_slots *slots)
 	evr_lane_close(&slots->lane);
 }
 
-bool evr_slots_look(struct evr_slots *slots)
+bool evr_lane_slots_look(struct evr_slots *slots)
 {
 	struct evr_lane *l = &slots->lane;
 
@@ -136,7 +136,7 @@ bool evr_slots_look(struct evr_slots *slots)
 	return l->met && !l->corrupt;
 }
 
-bool evr_slots_accept(struct evr_slots *slots, uint64_t u_stamp)
+bool evr_lane_slots_accept(struct evr_slots *slots, uint64_t u_stamp)
 {
 	struct evr_lane *l = &slots->lane;
 

@@ -100,8 +100,8 @@ EVR_API int evr_slots_pop_wait(struct evr_slots *slots, struct evr_waiter *waite
 			       uint32_t max, uint64_t deadline_ns);
 
 /* Not for callers: what is rare of evr_slots_peek(). */
-EVR_API bool evr_slots_look(struct evr_slots *slots);
-EVR_API bool evr_slots_accept(struct evr_slots *slots, uint64_t u_stamp);
+EVR_API bool evr_lane_slots_look(struct evr_slots *slots);
+EVR_API bool evr_lane_slots_accept(struct evr_slots *slots, uint64_t u_stamp);
 
 static inline struct evr_a64 *evr_slots_stamp(const struct evr_slots *slots, uint64_t pos)
 {
@@ -275,7 +275,7 @@ static inline const void *evr_slots_peek(struct evr_slots *slots, uint32_t *sz)
 		/* A lane of two halves may know of none yet; a corrupt one gives nothing. */
 		if (__builtin_expect(slots->lane.far || slots->lane.corrupt || !slots->lane.mine,
 				     0) &&
-		    !evr_slots_look(slots))
+		    !evr_lane_slots_look(slots))
 			return NULL;
 		u_stamp = evr_a64_load_acquire(/* SLOT-STAMP */
 					       evr_slots_stamp(slots, slots->lane.pos));
@@ -284,7 +284,7 @@ static inline const void *evr_slots_peek(struct evr_slots *slots, uint32_t *sz)
 			return NULL;
 		}
 		if (__builtin_expect(u_stamp >> 32 > slots->msg_max || slots->lane.far, 0) &&
-		    !evr_slots_accept(slots, u_stamp))
+		    !evr_lane_slots_accept(slots, u_stamp))
 			return NULL;
 		slots->granted = true;
 		slots->peeked_sz = (uint32_t)(u_stamp >> 32);
