@@ -190,6 +190,17 @@ static uint32_t cells_extent(const struct evr_mpmc *q, enum evr_role role, uint6
 	return run;
 }
 
+/* The front, when it is where it was left, as mostly. */
+static inline enum mpmc_front cells_front(struct evr_mpmc *q, enum evr_role role, uint64_t *u_word)
+{
+	uint64_t pos = q->ends[role].pos;
+
+	*u_word = evr_a64_load_acquire(cell_at(q, pos)); /* MPMC-CELL */
+	if (__builtin_expect(*u_word == cell_word(lap_of(q, pos), 0, wanted_states[role]), 1))
+		return MPMC_READY;
+	return evr_mpmc_front(q, role, u_word);
+}
+
 /* Claim @least to @nr cells from *pos on. Return: how many, or 0. */
 static inline uint32_t cells_claim(struct evr_mpmc *q, enum evr_role role, uint32_t least,
 				   uint32_t nr, uint64_t *pos)
@@ -205,7 +216,7 @@ static inline uint32_t cells_claim(struct evr_mpmc *q, enum evr_role role, uint3
 	if (nr > q->mask + 1)
 		nr = (uint32_t)q->mask + 1;
 	for (tries = 0; tries < MPMC_TRIES_MAX; tries++) {
-		front = evr_mpmc_front(q, role, &u_word);
+		front = cells_front(q, role, &u_word);
 		if (front != MPMC_READY)
 			break;
 		run = cells_extent(q, role, end->pos, nr);

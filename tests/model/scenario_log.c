@@ -148,13 +148,38 @@ SCENARIO(log_write_read) = {
 	.procs = { { "short", write_short }, { "long", write_long }, { "reads", read_some } },
 	.setup = setup,
 	.end = all_adds_up,
-	.check = { { MODEL_SC, 3, 0, 0 },
-		   { MODEL_SC, 2, 1, 0 },
-		   { MODEL_TSO, 2, 0, 2 },
-		   { MODEL_WEAK, 2, 0, 2 } },
+	.check = { { MODEL_SC, 3, 0, 0 }, { MODEL_TSO, 2, 0, 2 }, { MODEL_WEAK, 1, 0, 2 } },
 	.longer = { { MODEL_SC, 4, 0, 0 },
 		    { MODEL_SC, 3, 1, 0 },
 		    { MODEL_SC, 2, 2, 0 },
 		    { MODEL_TSO, 3, 0, 2 },
 		    { MODEL_WEAK, 3, 0, 2 } },
+};
+
+static void write_one_short(struct evr_peer *peer, void *state)
+{
+	write_one(state, 16);
+}
+
+static void write_one_long(struct evr_peer *peer, void *state)
+{
+	write_one(state, RECORD_MAX);
+}
+
+static void read_two(struct evr_peer *peer, void *state)
+{
+	struct state *s = state;
+
+	read_one(s, &s->logs[2]);
+	read_one(s, &s->logs[2]);
+}
+
+SCENARIO(log_dies) = {
+	.name = "log-dies",
+	.state_sz = sizeof(struct state),
+	.procs = { { "short", write_one_short }, { "long", write_one_long }, { "reads", read_two } },
+	.setup = setup,
+	.end = all_adds_up,
+	.check = { { MODEL_SC, 2, 1, 0 }, { MODEL_SC, 1, 2, 0 } },
+	.longer = { { MODEL_SC, 3, 1, 0 }, { MODEL_SC, 2, 2, 0 }, { MODEL_WEAK, 2, 1, 2 } },
 };

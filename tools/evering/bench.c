@@ -28,9 +28,9 @@ static bool size_given, batch_given, json;
 
 static const struct option_row options[] = {
 	{ "size", 's', OPTION_SIZE, &size, "SIZE",
-	  "bytes of a message (64; spsc and inbox 8; slots 56; bytes 64 to 1M)", 1, 1ULL << 28,
-	  &size_given },
-	{ "batch", 'B', OPTION_NUMBER, &batch, "N", "messages at once, spsc and inbox only (32)", 1,
+	  "bytes of a message (64; spsc, inbox and mpmc 8; slots 56; bytes and log 64 to 1M)", 1,
+	  1ULL << 28, &size_given },
+	{ "batch", 'B', OPTION_NUMBER, &batch, "N", "messages at once; of spsc, inbox and mpmc (32)", 1,
 	  4096, &batch_given },
 	{ "backend", 'b', OPTION_TEXT, &backend_text, "NAME",
 	  "device or local (device when it is there)", 0, 0, NULL },
@@ -43,9 +43,10 @@ static const struct option_row options[] = {
 	{ NULL, 0, OPTION_FLAG, NULL, NULL, NULL, 0, 0, NULL },
 };
 
-static const struct bench *const benches[] = { &ringtrip_bench, &spsc_bench,  &slots_bench,
-					       &inbox_bench,	&bytes_bench, &ring_bench,
-					       &wake_bench,	&death_bench, NULL };
+static const struct bench *const benches[] = {
+	&ringtrip_bench, &spsc_bench, &slots_bench, &inbox_bench, &bytes_bench, &mpmc_bench,
+	&pairs_bench,	 &log_bench,  &ring_bench,  &wake_bench,  &death_bench, NULL
+};
 
 static const char *manner_text(enum rival_manner manner)
 {
@@ -376,13 +377,13 @@ static int run(int operands_nr, char **operands)
 	}
 	if (!bench && strcmp(operands[0], "contiguous"))
 		return message_usage(
-			"there is no bench '%s'; there are ringtrip, spsc, slots, inbox, bytes, ring, "
-			"wake, death and contiguous",
+			"there is no bench '%s'; there are ringtrip, spsc, slots, inbox, bytes, "
+			"mpmc, pairs, log, ring, wake, death and contiguous",
 			operands[0]);
 	if (backend_text && strcmp(backend_text, "device") && strcmp(backend_text, "local"))
 		return message_usage("--backend: '%s' is not device or local", backend_text);
-	if (batch_given && bench != &spsc_bench && bench != &inbox_bench)
-		return message_usage("--batch: only spsc and inbox have batches");
+	if (batch_given && (!bench || bench->batch == 1))
+		return message_usage("--batch: only spsc, inbox and mpmc have batches");
 	if (json)
 		list = json_object_new_array();
 	status = bench ? run_bench(bench, list) : bench_contiguous(chosen_backend(), list);
@@ -398,7 +399,7 @@ static int run(int operands_nr, char **operands)
 
 const struct command bench_command = {
 	.name = "bench",
-	.operands = "ringtrip|spsc|slots|inbox|bytes|ring|wake|death|contiguous",
+	.operands = "ringtrip|spsc|slots|inbox|bytes|mpmc|pairs|log|ring|wake|death|contiguous",
 	.summary = "Measure against pipes, sockets and bare memory",
 	.details =
 		"Two processes, on two CPUs where there are two; everything is written and read; the\n"

@@ -35,6 +35,9 @@ extern const struct bench slots_bench;
 extern const struct bench inbox_bench;
 extern const struct bench bytes_bench;
 extern const struct bench ring_bench;
+extern const struct bench mpmc_bench;
+extern const struct bench pairs_bench;
+extern const struct bench log_bench;
 extern const struct bench wake_bench;
 extern const struct bench death_bench;
 

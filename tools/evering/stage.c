@@ -170,7 +170,7 @@ static int map_page(struct stage *stage, uint64_t sz)
 
 int stage_prepare_page(struct stage *stage)
 {
-	return map_page(stage, 4096);
+	return map_page(stage, STAGE_PAGE_SZ);
 }
 
 int stage_prepare_lines(struct stage *stage)

@@ -112,6 +112,7 @@ int stage_prepare_pipes(
 	struct stage *stage); /* fds: near reads 0, far writes 1, far reads 2, near writes 3 */
 int stage_prepare_sockets(struct stage *stage); /* fds as with pipes, of one socket pair */
 int stage_prepare_eventfds(struct stage *stage);
+#define STAGE_PAGE_SZ (64U << 10)
 int stage_prepare_page(struct stage *stage);
 int stage_prepare_lines(struct stage *stage); /* page: room for a stamp and a message each way */
 int stage_prepare_nothing(struct stage *stage);
