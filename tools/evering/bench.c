@@ -30,8 +30,8 @@ static const struct option_row options[] = {
 	{ "size", 's', OPTION_SIZE, &size, "SIZE",
 	  "bytes of a message (64; spsc, inbox and mpmc 8; slots 56; bytes and log 64 to 1M)", 1,
 	  1ULL << 28, &size_given },
-	{ "batch", 'B', OPTION_NUMBER, &batch, "N", "messages at once; of spsc, inbox and mpmc (32)", 1,
-	  4096, &batch_given },
+	{ "batch", 'B', OPTION_NUMBER, &batch, "N",
+	  "messages at once; of spsc, inbox and mpmc (32)", 1, 4096, &batch_given },
 	{ "backend", 'b', OPTION_TEXT, &backend_text, "NAME",
 	  "device or local (device when it is there)", 0, 0, NULL },
 	{ "seconds", 't', OPTION_SECONDS, &seconds, "S", "about how long in all (10)", 0, 0, NULL },
@@ -43,10 +43,10 @@ static const struct option_row options[] = {
 	{ NULL, 0, OPTION_FLAG, NULL, NULL, NULL, 0, 0, NULL },
 };
 
-static const struct bench *const benches[] = {
-	&ringtrip_bench, &spsc_bench, &slots_bench, &inbox_bench, &bytes_bench, &mpmc_bench,
-	&pairs_bench,	 &log_bench,  &ring_bench,  &wake_bench,  &death_bench, NULL
-};
+static const struct bench *const benches[] = { &ringtrip_bench, &spsc_bench,  &slots_bench,
+					       &inbox_bench,	&bytes_bench, &mpmc_bench,
+					       &pairs_bench,	&log_bench,   &ring_bench,
+					       &wake_bench,	&death_bench, NULL };
 
 static const char *manner_text(enum rival_manner manner)
 {
