@@ -6,12 +6,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <evering/error.h>
 #include <evering/version.h>
 
 /* error.c: the detail text of this thread. */
 void evr_error_set(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-/* Sets the text and returns err, so that a check is one statement. */
-int evr_fail(int err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* evr_fail() sets it and returns err, so that a check is one statement. */
 void evr_error_clear(void);
 
 /*

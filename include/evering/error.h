@@ -26,6 +26,12 @@ EVR_API const char *evr_error_detail(void);
  */
 EVR_API const char *evr_strerror(int err);
 
+/*
+ * evr_fail() - set the detail text of this thread, as printf(3), and return err: for
+ * libraries on top of this one.
+ */
+EVR_API int evr_fail(int err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
 #ifdef __cplusplus
 }
 #endif

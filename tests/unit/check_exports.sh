@@ -1,14 +1,15 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# check_exports.sh INCLUDE_DIR LIBRARY: the shared library exports the functions that
-# the headers declare with EVR_API, and nothing else.
+# check_exports.sh LIBRARY HEADER...: the shared library exports the functions that its
+# headers declare with EVR_API, and nothing else.
 set -u
-include=$1 library=$2
+library=$1
+shift
 dir=$(mktemp -d) || exit 1
 trap 'rm -rf "$dir"' EXIT
 
 # The name is the last word before the first parenthesis of a declaration.
-cat "$include"/evering/*.h | grep -v "^#" | tr '\n' ' ' | tr ';{}' '\n\n\n' |
+cat "$@" | grep -v "^#" | tr '\n' ' ' | tr ';{}' '\n\n\n' |
 	sed -n 's/.*EVR_API \([^(]*\)(.*/\1/p' | sed 's/[^a-z0-9_]/ /g; s/ *$//; s/.* //' |
 	sort >"$dir/declared"
 nm -D --defined-only "$library" | awk '$2 != "A" { sub(/@.*/, "", $3); print $3 }' |

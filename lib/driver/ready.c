@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The way without io_uring of what waits for a file to be ready: epoll, then a call
+ * that does not block, in the loop's own thread.
+ *
+ * Each op holds a duplicate of its fd: it keeps the file, as io_uring does, whatever
+ * the caller does with the number, and gives each op an entry in epoll of its own.
+ */
+#include "driver.h"
+
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#define EVENTS_MAX 64
+/* Multishot: completions at one readiness, so that one busy socket starves nobody. */
+#define SHOTS_MAX 16
+
+#define WAKE_DATA 0 /* no id is 0 */
+
+int evr_ready_init(struct evr_driver *d)
+{
+	struct epoll_event event = { .events = EPOLLIN, .data.u64 = WAKE_DATA };
+
+	d->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (d->epoll_fd < 0)
+		return -errno;
+	if (epoll_ctl(d->epoll_fd, EPOLL_CTL_ADD, evr_injector_fd(d), &event))
+		return -errno;
+	return 0;
+}
+
+/* A reference to the file of our own. -EAGAIN: the op has no file. */
+int evr_hold_fd(struct extra *extra)
+{
+	if (extra->held_fd >= 0)
+		return 0;
+	if (!(evr_rows[extra->op.code]->flags & ROW_FD))
+		return -EAGAIN;
+	extra->held_fd = fcntl(extra->op.fd, F_DUPFD_CLOEXEC, 0);
+	return extra->held_fd < 0 ? -errno : 0;
+}
+
+/* Does the call before the wait settle it? */
+static bool begin(struct evr_driver *d, struct slot *s, uint32_t index)
+{
+	struct extra *extra = extra_at(d, index);
+	int res = evr_rows[s->op]->call(d, extra, extra->held_fd);
+
+	if (res == -EINPROGRESS)
+		return false;
+	if (res == -EAGAIN) {
+		/* It would have to block. */
+		s->way = EVR_SUPPORT_POOL;
+		return !evr_pool_start(d, index);
+	}
+	evr_ready_stop(d, index);
+	evr_op_finish(d, s, index, res, 0);
+	return true;
+}
+
+int evr_ready_start(struct evr_driver *d, struct slot *s, uint32_t index)
+{
+	struct extra *extra = extra_at(d, index);
+	const struct row *row = evr_rows[s->op];
+	struct epoll_event event = { .data.u64 = id_of(s) };
+	bool edge = row->flags & ROW_EDGE && s->flags & S_MULTI;
+	int err;
+
+	err = evr_hold_fd(extra);
+	if (err) {
+		evr_op_finish(d, s, index, err == -EAGAIN ? -EBADF : err, 0);
+		return 0;
+	}
+	extra->waits = true;
+	if (row->flags & ROW_BEGINS && begin(d, s, index))
+		return 0;
+	event.events = row->events(extra) | (edge ? EPOLLET : EPOLLONESHOT);
+	if (epoll_ctl(d->epoll_fd, EPOLL_CTL_ADD, extra->held_fd, &event)) {
+		/* A file without poll is always ready, and its calls may block. */
+		if (errno == EPERM) {
+			s->way = EVR_SUPPORT_POOL;
+			return evr_pool_start(d, index);
+		}
+		err = -errno;
+		close(extra->held_fd);
+		extra->held_fd = -1;
+		evr_op_finish(d, s, index, err, 0);
+		return 0;
+	}
+	s->state = ACTIVE;
+	d->in_flight++;
+	return 0;
+}
+
+/* Closing the duplicate takes it out of epoll, unless another one was made by fork. */
+void evr_ready_stop(struct evr_driver *d, uint32_t index)
+{
+	struct extra *extra = extra_at(d, index);
+
+	if (extra->held_fd < 0)
+		return;
+	epoll_ctl(d->epoll_fd, EPOLL_CTL_DEL, extra->held_fd, NULL);
+	close(extra->held_fd);
+	extra->held_fd = -1;
+}
+
+static void rearm(struct evr_driver *d, struct slot *s, uint32_t index)
+{
+	struct extra *extra = extra_at(d, index);
+	struct epoll_event event = { .data.u64 = id_of(s) };
+
+	event.events = evr_rows[s->op]->events(extra) | EPOLLONESHOT;
+	epoll_ctl(d->epoll_fd, EPOLL_CTL_MOD, extra->held_fd, &event);
+}
+
+/* call() says in the extra what a CQE would say in its flags. */
+static uint32_t emulated_cflags(const struct extra *extra, int res)
+{
+	if (res > 0 && extra->op.flags & EVR_OP_BUFFER)
+		return IORING_CQE_F_BUFFER | (uint32_t)extra->bid << IORING_CQE_BUFFER_SHIFT;
+	return 0;
+}
+
+/* The end of the stream, or an error, ends a multishot; poll and accept have no end. */
+static bool shot_is_last(const struct slot *s, int res)
+{
+	return res < 0 || (res == 0 && s->op == EVR_OP_RECV);
+}
+
+static void shoot(struct evr_driver *d, struct slot *s, uint32_t index)
+{
+	bool edge = evr_rows[s->op]->flags & ROW_EDGE;
+	struct extra *extra = extra_at(d, index);
+	uint64_t id = id_of(s);
+	uint32_t gone;
+	int shot, res;
+
+	for (shot = 0; shot < SHOTS_MAX && (!shot || take_has_room(d)); shot++) {
+		res = evr_rows[s->op]->call(d, extra, extra->held_fd);
+		if (res == -EINTR)
+			continue;
+		if (res == -EAGAIN)
+			break;
+		if (shot_is_last(s, res)) {
+			evr_ready_stop(d, index);
+			evr_event(d, s, index, res, emulated_cflags(extra, res));
+			return;
+		}
+		evr_event(d, s, index, res, emulated_cflags(extra, res) | IORING_CQE_F_MORE);
+		/* The callback may have cancelled it. */
+		if (slot_of(d, id, &gone) != s || s->state != ACTIVE)
+			return;
+		/* What call() says of an edge, it says once. */
+		if (edge)
+			return;
+	}
+	if (!edge)
+		rearm(d, s, index);
+}
+
+static void ready(struct evr_driver *d, uint64_t id)
+{
+	struct extra *extra;
+	struct slot *s;
+	uint32_t index;
+	int res;
+
+	s = slot_of(d, id, &index);
+	if (!s || s->state != ACTIVE || s->way != EVR_SUPPORT_READY)
+		return;
+	extra = extra_at(d, index);
+	if (s->flags & S_MULTI) {
+		shoot(d, s, index);
+		return;
+	}
+	res = evr_rows[s->op]->call(d, extra, extra->held_fd);
+	if (res == -EAGAIN || res == -EINTR) {
+		rearm(d, s, index);
+		return;
+	}
+	evr_ready_stop(d, index);
+	evr_event(d, s, index, res, emulated_cflags(extra, res));
+}
+
+/* Sleep until something is ready, a wake, or the time. 0; -EINTR; -ETIME. */
+int evr_ready_wait(struct evr_driver *d, uint64_t until_ns)
+{
+	struct epoll_event events[EVENTS_MAX]; /* fewer than take_has_room() keeps free */
+	struct timespec ts = { 0 };
+	uint64_t now_ns;
+	int i, nr;
+
+	if (until_ns != UINT64_MAX && until_ns) {
+		now_ns = evr_now_ns();
+		until_ns = until_ns > now_ns ? until_ns - now_ns : 0;
+		ts.tv_sec = (time_t)(until_ns / 1000000000u);
+		ts.tv_nsec = (long)(until_ns % 1000000000u);
+	}
+	d->stats.enters++;
+	nr = epoll_pwait2(d->epoll_fd, events, EVENTS_MAX, until_ns == UINT64_MAX ? NULL : &ts,
+			  NULL);
+	if (nr < 0)
+		return -errno;
+	for (i = 0; i < nr; i++) {
+		if (events[i].data.u64 == WAKE_DATA)
+			evr_injector_quiet(d);
+		else
+			ready(d, events[i].data.u64);
+	}
+	return nr ? 0 : -ETIME;
+}

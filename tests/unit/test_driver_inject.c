@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Other threads: nothing that was accepted is lost, nothing runs twice, and no wake-up is
+ * missed (the runs have a deadline that only a lost one reaches). EVERING_TEST_LONG in the
+ * environment: a million injections from eight threads.
+ */
+#include "loop.h"
+
+#define THREADS 8
+
+struct counts {
+	struct evr_injector *injector;
+	uint64_t calls, sum; /* the driver's thread */
+	uint32_t each;
+	struct evr_a32 refused;
+};
+
+static struct counts *counts_of;
+
+static void add(struct evr_driver *d, void *arg)
+{
+	counts_of->calls++;
+	counts_of->sum += (uintptr_t)arg;
+}
+
+static void *producer_thread(void *arg)
+{
+	struct counts *c = arg;
+	uint64_t seed = (uintptr_t)&seed;
+	uint32_t i;
+	int err;
+
+	for (i = 0; i < c->each; i++) {
+		while ((err = evr_inject(c->injector, add, (void *)(uintptr_t)(i + 1))) ==
+		       -EAGAIN) {
+			evr_a32_fetch_add(&c->refused, 1);
+			pair_sleep_us(10);
+		}
+		CHECK(err == 0);
+		/* So that it falls asleep now and then. */
+		if (pair_random(&seed) % 512 == 0)
+			pair_sleep_us(200);
+	}
+	return NULL;
+}
+
+static void inject_from_many_threads_loses_none(void **state)
+{
+	struct loop *loop = *state;
+	struct counts c = { .each = getenv("EVERING_TEST_LONG") ? 125000 : 12500 };
+	struct evr_driver_stats stats;
+	pthread_t threads[THREADS];
+	uint64_t want = (uint64_t)THREADS * c.each;
+	int i;
+
+	c.injector = evr_driver_injector(loop->d);
+	counts_of = &c;
+	for (i = 0; i < THREADS; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, producer_thread, &c), 0);
+	while (c.calls < want)
+		assert_true(TIMELY(evr_driver_run(loop->d, 1,
+						  evr_now_ns() + 20000000 < until_ns ?
+							  evr_now_ns() + 20000000 :
+							  until_ns)) >= 0);
+	for (i = 0; i < THREADS; i++)
+		pthread_join(threads[i], NULL);
+	loop_rounds(loop, 2);
+	assert_int_equal(c.calls, want);
+	assert_int_equal(c.sum, (uint64_t)THREADS * c.each * (c.each + 1) / 2);
+	evr_driver_stats(loop->d, &stats);
+	assert_int_equal(stats.injected, want);
+	print_message("# %u injected, %u wakes, %u refused\n", (unsigned int)want,
+		      (unsigned int)stats.wakes, (unsigned int)c.refused.v);
+	assert_true(stats.wakes < want);
+	evr_injector_put(c.injector);
+}
+
+struct turns {
+	struct evr_injector *injector;
+	struct evr_a32 turn;
+	uint32_t nr;
+};
+
+static void next_turn(struct evr_driver *d, void *arg)
+{
+	struct turns *turns = arg;
+
+	evr_a32_fetch_add(&turns->turn, 1);
+}
+
+static void *turns_thread(void *arg)
+{
+	struct turns *turns = arg;
+	uint64_t seed = 3;
+	uint32_t i;
+
+	for (i = 0; i < turns->nr; i++) {
+		for (uint64_t spins = pair_random(&seed) % 3000; spins; spins--)
+			evr_pause();
+		CHECK(evr_inject(turns->injector, next_turn, turns) == 0);
+		/* Each alone: a lost one is waited for, by nobody but this. */
+		uint64_t until = pair_deadline();
+		while (evr_a32_load_acquire(&turns->turn) != i + 1) {
+			CHECK(evr_now_ns() < until);
+			evr_pause();
+		}
+	}
+	return NULL;
+}
+
+/* One at a time, aimed at the moment of falling asleep: nothing else would wake the driver. */
+static void inject_as_it_falls_asleep_wakes(void **state)
+{
+	struct loop *loop = *state;
+	struct turns turns = { .nr = getenv("EVERING_TEST_LONG") ? 300000 : 20000 };
+	struct seen seen;
+	pthread_t thread;
+	uint64_t id;
+
+	turns.injector = evr_driver_injector(loop->d);
+	id = loop_submit(loop, evr_op_timer(UINT64_MAX - 1, 0), &seen);
+	assert_int_equal(pthread_create(&thread, NULL, turns_thread, &turns), 0);
+	while (evr_a32_load_acquire(&turns.turn) < turns.nr) {
+		/* Without a deadline: a wake ends the sleep, not the run; so by hand. */
+		evr_driver_run(loop->d, 0, 0);
+		evr_driver_run(loop->d, 1, evr_now_ns() + 500000);
+	}
+	pthread_join(thread, NULL);
+	evr_driver_cancel(loop->d, id);
+	loop_finish(loop, &seen);
+	evr_injector_put(turns.injector);
+}
+
+static void inject_full_says_again(void **state)
+{
+	struct evr_driver_options options = { .struct_sz = sizeof(options), .inject_max = 8 };
+	struct counts c = { 0 };
+	struct loop *loop;
+	void *own = NULL;
+	int nr = 0;
+
+	assert_int_equal(loop_open_with(&own, &options), 0);
+	loop = own;
+	counts_of = &c;
+	c.injector = evr_driver_injector(loop->d);
+	assert_int_equal(evr_inject(c.injector, NULL, NULL), -EINVAL);
+	while (!evr_inject(c.injector, add, NULL))
+		nr++;
+	assert_int_equal(nr, 8);
+	assert_int_equal(evr_inject(c.injector, add, NULL), -EAGAIN);
+	evr_driver_run(loop->d, 0, 0);
+	assert_int_equal(c.calls, 8);
+	assert_int_equal(evr_inject(c.injector, add, NULL), 0);
+	evr_driver_run(loop->d, 0, 0);
+	assert_int_equal(c.calls, 9);
+	evr_injector_put(c.injector);
+	assert_int_equal(loop_close(&own), 0);
+}
+
+static void *until_shut(void *arg)
+{
+	struct counts *c = arg;
+	uint64_t nr = 0;
+	int err;
+
+	for (;;) {
+		err = evr_inject(c->injector, add, (void *)1);
+		if (err == -ESHUTDOWN)
+			break;
+		nr += !err;
+		if (err)
+			pair_sleep_us(10);
+	}
+	return (void *)(uintptr_t)nr;
+}
+
+/* What was taken is called, what comes too late is refused: no third thing. */
+static void inject_into_a_closing_driver_is_called_or_refused(void **state)
+{
+	int round, i;
+
+	for (round = 0; round < 20; round++) {
+		struct counts c = { 0 };
+		pthread_t threads[4];
+		uint64_t accepted = 0;
+		struct evr_driver *d;
+		void *nr;
+
+		while (evr_driver_create(&d, NULL) == -ENOMEM)
+			pair_sleep_us(1000);
+		counts_of = &c;
+		c.injector = evr_driver_injector(d);
+		for (i = 0; i < 4; i++)
+			assert_int_equal(pthread_create(&threads[i], NULL, until_shut, &c), 0);
+		for (i = 0; i < 10; i++) {
+			evr_driver_run(d, 0, 0);
+			pair_sleep_us(50);
+		}
+		assert_int_equal(evr_driver_close(d, pair_deadline()), 0);
+		for (i = 0; i < 4; i++) {
+			pthread_join(threads[i], &nr);
+			accepted += (uintptr_t)nr;
+		}
+		assert_int_equal(c.calls, accepted);
+		assert_int_equal(evr_inject_wake(c.injector), -ESHUTDOWN);
+		assert_int_equal(evr_inject_message(c.injector, 1, 2), -ESHUTDOWN);
+		evr_injector_put(c.injector);
+	}
+}
+
+/* --- ops of other threads --- */
+
+struct remote_case {
+	struct evr_injector *injector;
+	int fds[2];
+	struct evr_a32 done;
+};
+
+static void *remote_thread(void *arg)
+{
+	struct remote_case *c = arg;
+	struct evr_remote remote;
+	char byte;
+	int i;
+
+	for (i = 0; i < 300; i++) {
+		memset(&remote, 0, sizeof(remote));
+		remote.op = evr_op_nop();
+		CHECK(evr_remote_submit(c->injector, &remote) == 0);
+		CHECK(TIMELY(evr_remote_wait(&remote, until_ns)) == 0);
+		CHECK(remote.res == 0);
+		CHECK(evr_remote_cancel(&remote) == -ENOENT);
+		/* One that waits: time out, cancel, done. */
+		memset(&remote, 0, sizeof(remote));
+		remote.op = evr_op_read(c->fds[0], &byte, 1, 0);
+		CHECK(evr_remote_submit(c->injector, &remote) == 0);
+		CHECK(evr_remote_wait(&remote, evr_now_ns()) == -ETIMEDOUT);
+		CHECK(evr_remote_cancel(&remote) == 0);
+		CHECK(TIMELY(evr_remote_wait(&remote, until_ns)) == 0);
+		CHECK(remote.res == -ECANCELED);
+		/* What the driver refuses comes as the result. */
+		memset(&remote, 0, sizeof(remote));
+		remote.op = evr_op_flagged(evr_op_nop(), EVR_OP_EXACT);
+		CHECK(evr_remote_submit(c->injector, &remote) == 0);
+		CHECK(TIMELY(evr_remote_wait(&remote, until_ns)) == 0);
+		CHECK(remote.res == -EINVAL);
+	}
+	remote.op = evr_op_flagged(evr_op_nop(), EVR_OP_MULTISHOT);
+	CHECK(evr_remote_submit(c->injector, &remote) == -EINVAL);
+	evr_a32_fetch_add(&c->done, 1);
+	evr_inject_wake(c->injector);
+	return NULL;
+}
+
+static void remote_ops_of_many_threads(void **state)
+{
+	struct loop *loop = *state;
+	struct remote_case c = { 0 };
+	pthread_t threads[3];
+	int i;
+
+	assert_int_equal(pipe2(c.fds, O_CLOEXEC), 0);
+	c.injector = evr_driver_injector(loop->d);
+	for (i = 0; i < 3; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, remote_thread, &c), 0);
+	while (evr_a32_load_acquire(&c.done) < 3)
+		assert_true(evr_driver_run(loop->d, 1, evr_now_ns() + 5000000) >= 0);
+	for (i = 0; i < 3; i++)
+		pthread_join(threads[i], NULL);
+	evr_injector_put(c.injector);
+	close(c.fds[0]);
+	close(c.fds[1]);
+}
+
+/* --- messages --- */
+
+static struct {
+	uint64_t nr, sum;
+	uint32_t kind;
+} messages;
+
+static void on_message(struct evr_driver *d, void *user, uint64_t data, uint32_t kind)
+{
+	messages.nr++;
+	messages.sum += data;
+	messages.kind = kind;
+}
+
+static void message_goes_to_another_driver(void **state)
+{
+	struct evr_driver_options options = { .struct_sz = sizeof(options),
+					      .inject_max = 4,
+					      .on_message = on_message };
+	struct loop *loop = *state;
+	struct evr_injector *injector;
+	struct evr_driver *other;
+	int i;
+
+	memset(&messages, 0, sizeof(messages));
+	assert_int_equal(evr_driver_create(&other, &options), 0);
+	injector = evr_driver_injector(other);
+	for (i = 0; i < 4; i++)
+		assert_int_equal(loop_do(loop, evr_op_message(injector, 100 + (uint64_t)i, 9)), 0);
+	assert_int_equal(loop_do(loop, evr_op_message(injector, 1, 9)), -EAGAIN);
+	assert_int_equal(messages.nr, 0);
+	evr_driver_run(other, 0, 0);
+	assert_int_equal(messages.nr, 4);
+	assert_int_equal(messages.sum, 406);
+	assert_int_equal(messages.kind, 9);
+	assert_int_equal(evr_driver_close(other, pair_deadline()), 0);
+	assert_int_equal(loop_do(loop, evr_op_message(injector, 1, 9)), -ESHUTDOWN);
+	evr_injector_put(injector);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		EACH_MODE_TEST(inject_from_many_threads_loses_none),
+		EACH_MODE_TEST(inject_as_it_falls_asleep_wakes),
+		cmocka_unit_test(inject_full_says_again),
+		cmocka_unit_test(inject_into_a_closing_driver_is_called_or_refused),
+		EACH_MODE_TEST(remote_ops_of_many_threads),
+		EACH_MODE_TEST(message_goes_to_another_driver),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: MIT */
+/* Sockets: each op, multishot ones, provided buffers, zero copy; TCP over loopback. */
+#include "loop.h"
+
+#include <netinet/in.h>
+#include <sys/un.h>
+
+struct ends {
+	int listener, client, server;
+	struct sockaddr_in address;
+};
+
+static void ends_listen(struct ends *e)
+{
+	socklen_t len = sizeof(e->address);
+
+	memset(e, 0, sizeof(*e));
+	e->address = (struct sockaddr_in){ .sin_family = AF_INET,
+					   .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	e->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(e->listener, (struct sockaddr *)&e->address, len), 0);
+	assert_int_equal(listen(e->listener, 128), 0);
+	assert_int_equal(getsockname(e->listener, (struct sockaddr *)&e->address, &len), 0);
+}
+
+static void ends_close(struct ends *e)
+{
+	close(e->listener);
+	close(e->client);
+	close(e->server);
+}
+
+/* All by the driver: socket, accept, connect. */
+static void ends_open(struct loop *loop, struct ends *e)
+{
+	struct seen accepted, connected;
+	struct sockaddr_in from = { 0 };
+	uint32_t len = sizeof(from);
+
+	ends_listen(e);
+	loop_submit(loop, evr_op_accept(e->listener, (struct sockaddr *)&from, &len, 0), &accepted);
+	loop_rounds(loop, 1);
+	e->client = loop_do(loop, evr_op_socket(AF_INET, SOCK_STREAM, 0));
+	assert_true(e->client >= 0);
+	assert_int_equal(fcntl(e->client, F_GETFD), FD_CLOEXEC);
+	loop_submit(loop,
+		    evr_op_connect(e->client, (struct sockaddr *)&e->address, sizeof(e->address)),
+		    &connected);
+	assert_int_equal(loop_finish(loop, &connected), 0);
+	e->server = loop_finish(loop, &accepted);
+	assert_true(e->server >= 0);
+	assert_int_equal(fcntl(e->server, F_GETFD), FD_CLOEXEC);
+	assert_int_equal(len, sizeof(from));
+	assert_int_equal(from.sin_family, AF_INET);
+	/* The files are as blocking as they were. */
+	assert_int_equal(fcntl(e->client, F_GETFL) & O_NONBLOCK, 0);
+	assert_int_equal(fcntl(e->listener, F_GETFL) & O_NONBLOCK, 0);
+}
+
+static void socket_stream_carries_bytes_and_ends(void **state)
+{
+	struct loop *loop = *state;
+	struct ends e;
+	struct seen seen;
+	char in[16] = { 0 };
+
+	ends_open(loop, &e);
+	loop_submit(loop, evr_op_recv(e.server, in, sizeof(in), 0), &seen);
+	loop_rounds(loop, 2);
+	assert_int_equal(seen.all, 0);
+	assert_int_equal(loop_do(loop, evr_op_send(e.client, "hello", 5, 0)), 5);
+	assert_int_equal(loop_finish(loop, &seen), 5);
+	assert_string_equal(in, "hello");
+	/* All of it, in pieces. */
+	loop_submit(loop, evr_op_recv(e.server, in, 6, MSG_WAITALL), &seen);
+	assert_int_equal(loop_do(loop, evr_op_send(e.client, "abc", 3, 0)), 3);
+	loop_rounds(loop, 2);
+	assert_int_equal(seen.all, 0);
+	assert_int_equal(loop_do(loop, evr_op_send(e.client, "def", 3, 0)), 3);
+	assert_int_equal(loop_finish(loop, &seen), 6);
+	assert_memory_equal(in, "abcdef", 6);
+	assert_int_equal(loop_do(loop, evr_op_shutdown(e.client, SHUT_WR)), 0);
+	assert_int_equal(loop_do(loop, evr_op_recv(e.server, in, 6, 0)), 0);
+	/* No signal of a broken pipe. */
+	close(e.server);
+	e.server = -1;
+	loop_do(loop, evr_op_send(e.client, "x", 1, 0));
+	assert_int_equal(loop_do(loop, evr_op_send(e.client, "x", 1, 0)), -EPIPE);
+	ends_close(&e);
+}
+
+static void socket_send_waits_for_room(void **state)
+{
+	struct loop *loop = *state;
+	static char out[4 << 20], in[1 << 16];
+	struct seen seen;
+	struct ends e;
+	size_t got = 0;
+	int i, ret;
+
+	ends_open(loop, &e);
+	for (i = 0; i < (int)sizeof(out); i++)
+		out[i] = (char)(i * 31 >> 3);
+	loop_submit(loop, evr_op_flagged(evr_op_send(e.client, out, sizeof(out), 0), EVR_OP_EXACT),
+		    &seen);
+	loop_rounds(loop, 3);
+	assert_int_equal(seen.all, 0);
+	while (got < sizeof(out)) {
+		ret = loop_do(loop, evr_op_recv(e.server, in, sizeof(in), 0));
+		assert_true(ret > 0);
+		assert_memory_equal(in, out + got, ret);
+		got += (size_t)ret;
+	}
+	assert_int_equal(loop_finish(loop, &seen), sizeof(out));
+	ends_close(&e);
+}
+
+static void socket_connect_refused_says_so(void **state)
+{
+	struct loop *loop = *state;
+	char big[200];
+	struct evr_op op;
+	struct ends e;
+	int fd;
+
+	ends_listen(&e);
+	close(e.listener);
+	fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(
+		loop_do(loop, evr_op_connect(fd, (struct sockaddr *)&e.address, sizeof(e.address))),
+		-ECONNREFUSED);
+	op = evr_op_connect(fd, (struct sockaddr *)big, sizeof(big));
+	assert_int_equal(evr_driver_submit(loop->d, &op, NULL), -EINVAL);
+	close(fd);
+}
+
+static void socket_messages_carry_fds(void **state)
+{
+	struct loop *loop = *state;
+	union {
+		char bytes[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} out = { 0 }, in = { 0 };
+	char data[8] = { 0 };
+	char text[] = "fd";
+	struct iovec iov = { text, 2 }, to = { data, sizeof(data) };
+	struct msghdr send = {
+		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &out, .msg_controllen = sizeof(out)
+	};
+	struct msghdr recv = {
+		.msg_iov = &to, .msg_iovlen = 1, .msg_control = &in, .msg_controllen = sizeof(in)
+	};
+	struct seen seen, sent;
+	struct cmsghdr *cmsg;
+	int fds[2], fd;
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+	cmsg = CMSG_FIRSTHDR(&send);
+	cmsg->cmsg_level = SOL_SOCKET;
+	cmsg->cmsg_type = SCM_RIGHTS;
+	cmsg->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(cmsg), &fds[0], sizeof(int));
+	loop_submit(loop, evr_op_recvmsg(fds[1], &recv, MSG_CMSG_CLOEXEC), &seen);
+	loop_rounds(loop, 1);
+	loop_submit(loop, evr_op_sendmsg(fds[0], &send, 0), &sent);
+	/* Header and array were copied. */
+	memset(&send, 0xff, sizeof(send));
+	memset(&iov, 0xff, sizeof(iov));
+	assert_int_equal(loop_finish(loop, &sent), 2);
+	assert_int_equal(loop_finish(loop, &seen), 2);
+	assert_string_equal(data, "fd");
+	cmsg = CMSG_FIRSTHDR(&recv);
+	assert_non_null(cmsg);
+	memcpy(&fd, CMSG_DATA(cmsg), sizeof(int));
+	assert_true(fd >= 0);
+	close(fd);
+	close(fds[0]);
+	close(fds[1]);
+}
+
+static struct {
+	int nr;
+	int fds[512];
+} arrived;
+
+static void on_accept(struct evr_driver *d, const struct evr_completion *done)
+{
+	struct seen *seen = done->arg;
+
+	seen_done(d, done);
+	if (done->res >= 0)
+		arrived.fds[arrived.nr++] = done->res;
+	CHECK(seen->terminal || done->flags & EVR_DONE_MORE);
+}
+
+static void socket_accept_multishot_takes_all(void **state)
+{
+	struct loop *loop = *state;
+	struct seen seen = { 0 };
+	int clients[300], i;
+	struct evr_op op;
+	struct ends e;
+	uint64_t id;
+
+	arrived.nr = 0;
+	ends_listen(&e);
+	op = evr_op_flagged(evr_op_accept(e.listener, NULL, NULL, 0), EVR_OP_MULTISHOT);
+	op = evr_op_then(op, on_accept, &seen);
+	assert_int_equal(evr_driver_submit(loop->d, &op, &id), 0);
+	for (i = 0; i < 300; i++) {
+		clients[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		assert_int_equal(
+			connect(clients[i], (struct sockaddr *)&e.address, sizeof(e.address)), 0);
+		if (i % 50 == 49)
+			LOOP_UNTIL(loop, arrived.nr == i + 1);
+	}
+	assert_false(seen.terminal);
+	assert_int_equal(evr_driver_cancel(loop->d, id), 0);
+	assert_int_equal(loop_finish(loop, &seen), -ECANCELED);
+	assert_int_equal(arrived.nr, 300);
+	for (i = 0; i < 300; i++) {
+		close(clients[i]);
+		close(arrived.fds[i]);
+	}
+	close(e.listener);
+}
+
+static void socket_receives_into_provided_buffers(void **state)
+{
+	struct loop *loop = *state;
+	static char buffers[4][64];
+	struct evr_op op;
+	struct seen seen;
+	uint64_t id, again;
+	int i, fds[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+	op = evr_op_buffered(evr_op_recv(fds[0], NULL, 0, 0), 3);
+	assert_int_equal(evr_driver_submit(loop->d, &op, NULL), -ENOENT);
+	assert_int_equal(evr_buffers_create(loop->d, 3, 0), -EINVAL);
+	assert_int_equal(evr_buffers_create(loop->d, 3, 32769), -EINVAL);
+	assert_int_equal(evr_buffers_create(loop->d, 3, 4), 0);
+	assert_int_equal(evr_buffers_create(loop->d, 3, 4), -EEXIST);
+	assert_int_equal(evr_buffers_provide(loop->d, 3, 4, buffers[0], 64), -EINVAL);
+	assert_int_equal(evr_buffers_provide(loop->d, 2, 0, buffers[0], 64), -ENOENT);
+	for (i = 0; i < 4; i++)
+		assert_int_equal(evr_buffers_provide(loop->d, 3, (uint16_t)i, buffers[i], 64), 0);
+	assert_int_equal(evr_buffers_provide(loop->d, 3, 0, buffers[0], 64), -EBUSY);
+	op = evr_op_flagged(evr_op_recv(fds[0], NULL, 0, 0), EVR_OP_MULTISHOT);
+	assert_int_equal(evr_driver_submit(loop->d, &op, NULL), -EINVAL);
+	op = evr_op_buffered(op, 3);
+	id = loop_submit(loop, op, &seen);
+	assert_int_equal(evr_buffers_destroy(loop->d, 3), -EBUSY);
+	for (i = 0; i < 4; i++) {
+		assert_int_equal(write(fds[1], "0123456789", (size_t)(i + 1)), i + 1);
+		LOOP_UNTIL(loop, seen.all == i + 1);
+		assert_int_equal(seen.res, i + 1);
+		assert_true(seen.last_flags & EVR_DONE_BUFFER);
+		assert_ptr_equal(seen.buf, buffers[seen.bid]);
+		assert_memory_equal(seen.buf, "0123456789", i + 1);
+		assert_int_equal(evr_buffers_nr(loop->d, 3), 3 - i);
+	}
+	/* None left: that ends it, and nothing is lost. */
+	assert_int_equal(write(fds[1], "more", 4), 4);
+	assert_int_equal(loop_finish(loop, &seen), -ENOBUFS);
+	assert_int_equal(evr_driver_cancel(loop->d, id), -ENOENT);
+	assert_int_equal(evr_buffers_return(loop->d, 3, 2), 0);
+	assert_int_equal(evr_buffers_return(loop->d, 3, 2), -EBUSY);
+	again = loop_submit(loop, op, &seen);
+	LOOP_UNTIL(loop, seen.all == 1);
+	assert_int_equal(seen.bid, 2);
+	assert_memory_equal(seen.buf, "more", 4);
+	/* Another buffer in the same place. */
+	assert_int_equal(evr_buffers_provide(loop->d, 3, 2, buffers[0], 64), 0);
+	assert_int_equal(write(fds[1], "last", 4), 4);
+	LOOP_UNTIL(loop, seen.all == 2);
+	assert_ptr_equal(seen.buf, buffers[0]);
+	assert_int_equal(evr_buffers_return(loop->d, 3, 2), 0);
+	close(fds[1]);
+	assert_int_equal(loop_finish(loop, &seen), 0);
+	assert_false(seen.last_flags & EVR_DONE_BUFFER);
+	assert_int_equal(evr_driver_cancel(loop->d, again), -ENOENT);
+	assert_int_equal(evr_buffers_nr(loop->d, 3), 1);
+	assert_int_equal(evr_buffers_destroy(loop->d, 3), 0);
+	assert_int_equal(evr_buffers_destroy(loop->d, 3), -ENOENT);
+	close(fds[0]);
+}
+
+static void socket_abandoned_receive_gives_its_buffer_back(void **state)
+{
+	struct loop *loop = *state;
+	struct evr_driver_stats stats;
+	char buffer[64];
+	struct seen seen;
+	uint64_t id;
+	int fds[2], i;
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+	assert_int_equal(evr_buffers_create(loop->d, 0, 1), 0);
+	assert_int_equal(evr_buffers_provide(loop->d, 0, 0, buffer, sizeof(buffer)), 0);
+	for (i = 0; i < 20; i++) {
+		id = loop_submit(loop, evr_op_buffered(evr_op_recv(fds[0], NULL, 0, 0), 0), &seen);
+		evr_driver_flush(loop->d);
+		assert_int_equal(write(fds[1], "x", 1), 1);
+		assert_int_equal(evr_driver_abandon(loop->d, id), 0);
+		do {
+			evr_driver_run(loop->d, 0, 0);
+			evr_driver_stats(loop->d, &stats);
+		} while (stats.slots_used);
+		assert_int_equal(seen.all, 0);
+		assert_int_equal(evr_buffers_nr(loop->d, 0), 1);
+	}
+	assert_int_equal(evr_buffers_destroy(loop->d, 0), 0);
+	close(fds[0]);
+	close(fds[1]);
+}
+
+static void socket_zero_copy_tells_when_the_buffer_is_free(void **state)
+{
+	struct loop *loop = *state;
+	static char out[65536], in[65536];
+	struct seen seen;
+	struct ends e;
+	int fds[2];
+
+	memset(out, 'z', sizeof(out));
+	ends_open(loop, &e);
+	loop_submit(loop, evr_op_send_zc(e.client, out, sizeof(out), 0), &seen);
+	assert_true(loop_finish(loop, &seen) > 0);
+	assert_int_equal(seen.all, 2);
+	assert_true(seen.last_flags & EVR_DONE_NOTIF);
+	assert_true(loop_do(loop, evr_op_recv(e.server, in, sizeof(in), 0)) > 0);
+	assert_int_equal(in[0], 'z');
+	ends_close(&e);
+	/* Where there is no zero copy: an error, and the buffer is still only free at the end. */
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+	loop_submit(loop, evr_op_send_zc(fds[0], out, 10, 0), &seen);
+	loop_finish(loop, &seen);
+	assert_true(seen.res == -EOPNOTSUPP || seen.res == 10);
+	close(fds[0]);
+	close(fds[1]);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		EACH_MODE_TEST(socket_stream_carries_bytes_and_ends),
+		EACH_MODE_TEST(socket_send_waits_for_room),
+		EACH_MODE_TEST(socket_connect_refused_says_so),
+		EACH_MODE_TEST(socket_messages_carry_fds),
+		EACH_MODE_TEST(socket_accept_multishot_takes_all),
+		EACH_MODE_TEST(socket_receives_into_provided_buffers),
+		EACH_MODE_TEST(socket_abandoned_receive_gives_its_buffer_back),
+		EACH_MODE_TEST(socket_zero_copy_tells_when_the_buffer_is_free),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
