@@ -123,16 +123,12 @@ static int claim(struct evr_injector *i, uint64_t *at)
 		if (pos & CLOSED)
 			return -ESHUTDOWN;
 		turn = evr_a64_load_acquire(&i->entries[pos & i->mask].turn); /* INJECT */
-		if (turn == pos) {
-			if (evr_a64_cas(&i->tail, &pos, pos + 1)) { /* INJECT-CLOSE */
-				*at = pos;
-				return 0;
-			}
-		} else if ((int64_t)(turn - pos) < 0) {
+		if ((int64_t)(turn - pos) < 0)
 			return -EAGAIN;
-		} else {
-			pos = evr_a64_load_relaxed(&i->tail);
-		}
+		*at = pos;
+		if (turn == pos && evr_a64_cas(&i->tail, &pos, pos + 1)) /* INJECT-CLOSE */
+			return 0;
+		pos = evr_a64_load_relaxed(&i->tail);
 	}
 }
 
