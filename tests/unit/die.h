@@ -6,6 +6,8 @@
 #ifndef EVERING_TEST_DIE_H
 #define EVERING_TEST_DIE_H
 
+#include "steps.h"
+
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -16,7 +18,7 @@ static uint64_t steps, steps_to_live;
 static void (*steps_turn)(void *arg);
 static void *steps_arg;
 
-static inline void step(void)
+void step(void)
 {
 	if (++steps != steps_to_live)
 		return;
@@ -26,7 +28,6 @@ static inline void step(void)
 		raise(SIGKILL);
 }
 
-#include "steps.h"
 #include "pair.h"
 
 /* More would mean that a call does not end. */

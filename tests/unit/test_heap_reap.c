@@ -9,6 +9,9 @@
  * released by halves, bits emptied before their chunks were settled (reap_reaper_*), bits of
  * dead holders that stay (reap_holder_*).
  */
+#include "steps.h"
+
+#include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <sys/mman.h>
@@ -16,13 +19,12 @@
 /* 0: count only. */
 static uint64_t steps, steps_to_live;
 
-static inline void step(void)
+void step(void)
 {
 	if (++steps == steps_to_live)
 		raise(SIGKILL);
 }
 
-#include "steps.h"
 #include "pair.h"
 
 #define HEAP_SZ (192U << 10)

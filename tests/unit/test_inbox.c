@@ -8,6 +8,8 @@
  * alone (inbox_missing_hint_*), messages of the dead taken for their successor's
  * (inbox_messages_are_*), a join that wakes nobody (inbox_sender_that_comes_*).
  */
+#include "steps.h"
+
 #include <signal.h>
 #include <stdint.h>
 
@@ -20,7 +22,7 @@ static uint64_t act_ns; /* when it happened */
 /* A sweep's last turn takes as long; the others wait so long only for a lost wake-up. */
 #define PATIENCE_NS 4000000000ULL
 
-static inline void step(void)
+void step(void)
 {
 	if (++steps != step_to_act)
 		return;
@@ -28,7 +30,6 @@ static inline void step(void)
 	act();
 }
 
-#include "steps.h"
 #include "pair.h"
 
 #define CAPACITY 8

@@ -9,6 +9,8 @@
  * admissions taken by a store (lane_second_*), the last one admitted not marked
  * by the next (lane_second_creator_*), a claimer or a remover that does not look at the other (lane_removal_*).
  */
+#include "steps.h"
+
 #include <stdint.h>
 
 #include <evering/bell.h>
@@ -17,15 +19,13 @@ static uint64_t steps, step_to_act;
 static void (*act)(void);
 static uint64_t act_ns; /* when it happened */
 
-static inline void step(void)
+void step(void)
 {
 	if (++steps != step_to_act)
 		return;
 	act_ns = evr_now_ns();
 	act();
 }
-
-#include "steps.h"
 
 #include "pair.h"
 

@@ -11,6 +11,8 @@
  * at open (far_close_*), a close from before taken for one of now (far_close_*), a consumer
  * that always begins at base (far_producer_gone_*), a partner that is kept (far_next_*).
  */
+#include "steps.h"
+
 #include <signal.h>
 #include <stdint.h>
 
@@ -23,7 +25,7 @@ static uint64_t act_ns; /* when it happened */
 /* A sweep's last turn takes as long; the others wait so long only for a lost wake-up. */
 #define PATIENCE_NS 4000000000ULL
 
-static inline void step(void)
+void step(void)
 {
 	if (++steps != step_to_act)
 		return;
@@ -31,9 +33,11 @@ static inline void step(void)
 	act();
 }
 
-#include "steps.h"
-
 #include "pair.h"
+
+#include "backend.h"
+#include "dir.h"
+#include "owner.h"
 
 #define CAPACITY 8
 #define STEPS_MAX 100000

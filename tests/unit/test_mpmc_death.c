@@ -6,6 +6,10 @@
  */
 #include "die.h"
 
+/* For the seats of a crowd. */
+#include "crowd.c"
+#include "mpmc.h"
+
 #include <sys/mman.h>
 
 #define CAPACITY 8

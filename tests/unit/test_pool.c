@@ -6,6 +6,9 @@
  * Mutants seen to fail here: no wake after a free (pool_waiters_*), a claim that names
  * nobody (pool_exhausted_* and others).
  */
+#include "steps.h"
+
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdint.h>
@@ -14,14 +17,16 @@
 /* 0: count only. */
 static uint64_t steps, steps_to_live;
 
-static inline void step(void)
+void step(void)
 {
 	if (++steps == steps_to_live)
 		raise(SIGKILL);
 }
 
-#include "steps.h"
 #include "pair.h"
+
+/* For its words. */
+#include "pool.c"
 
 /* More would mean that a call does not end. */
 #define STEPS_MAX 100000

@@ -8,19 +8,20 @@
  * idle (slots_consumer_killed_*), stamps left from another object
  * (slots_memory_of_another_*), a size that is not checked (slots_hostile_*).
  */
+#include "steps.h"
+
 #include <signal.h>
 #include <stdint.h>
 
 /* 0: count only. */
 static uint64_t steps, steps_to_live;
 
-static inline void step(void)
+void step(void)
 {
 	if (++steps == steps_to_live)
 		raise(SIGKILL);
 }
 
-#include "steps.h"
 #include "pair.h"
 
 #define CAPACITY 8
