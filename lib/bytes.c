@@ -13,6 +13,7 @@
 
 #include <evering/bytes.h>
 
+#include "bytes.h"
 #include "internal.h"
 
 #define CAPACITY_DEFAULT (256U << 10)
@@ -33,28 +34,35 @@ static struct evr_frame *frame_at(const struct evr_bytes *b, uint64_t pos)
 	return (struct evr_frame *)(b->lane.data + (pos & b->mask));
 }
 
+int evr_bytes_geometry(const char *name, uint64_t capacity, uint64_t frame_max,
+		       struct evr_lane_geometry *g)
+{
+	memset(g, 0, sizeof(*g));
+	g->span = capacity ? capacity : CAPACITY_DEFAULT;
+	if (!evr_lane_span_is_valid(g->span, CAPACITY_MIN, CAPACITY_MAX))
+		return evr_fail(-EINVAL,
+				"stream '%s': capacity %llu is no power of two from 1024 to 2^46",
+				name, (unsigned long long)capacity);
+	if (frame_max > g->span - EVR_FRAME_HEADER_SZ)
+		return evr_fail(-EINVAL,
+				"stream '%s': frame_max %llu is more than the capacity less %d",
+				name, (unsigned long long)frame_max, EVR_FRAME_HEADER_SZ);
+	g->unit_sz = frame_max ? frame_span(frame_max) : g->span;
+	g->data_sz = g->span + g->unit_sz;
+	return 0;
+}
+
 int evr_bytes_create(struct evr_peer *peer, const char *name,
 		     const struct evr_bytes_options *options)
 {
-	struct evr_lane_geometry g = { 0 };
+	struct evr_lane_geometry g;
 	struct evr_bytes_options o;
 	int err;
 
 	err = evr_options_read(&o, sizeof(o), options, "evr_bytes_options");
-	if (err)
-		return err;
-	g.span = o.capacity ? o.capacity : CAPACITY_DEFAULT;
-	if (!evr_lane_span_is_valid(g.span, CAPACITY_MIN, CAPACITY_MAX))
-		return evr_fail(-EINVAL,
-				"stream '%s': capacity %llu is no power of two from 1024 to 2^46",
-				name, (unsigned long long)o.capacity);
-	if (o.frame_max > g.span - EVR_FRAME_HEADER_SZ)
-		return evr_fail(-EINVAL,
-				"stream '%s': frame_max %llu is more than the capacity less %d",
-				name, (unsigned long long)o.frame_max, EVR_FRAME_HEADER_SZ);
-	g.unit_sz = o.frame_max ? frame_span(o.frame_max) : g.span;
-	g.data_sz = g.span + g.unit_sz;
-	return evr_lane_create(peer, name, EVR_KIND_BYTES, &g);
+	if (!err)
+		err = evr_bytes_geometry(name, o.capacity, o.frame_max, &g);
+	return err ? err : evr_lane_create(peer, name, EVR_KIND_BYTES, &g);
 }
 
 /* The geometry came from memory that others write. */
@@ -74,16 +82,11 @@ static int bytes_check(const struct evr_lane *l)
 	return 0;
 }
 
-int evr_bytes_open(struct evr_bytes *bytes, struct evr_peer *peer, const char *name,
-		   enum evr_role role)
+int evr_bytes_begin(struct evr_bytes *bytes)
 {
 	struct evr_lane *l = &bytes->lane;
 	int err;
 
-	memset(bytes, 0, sizeof(*bytes));
-	err = evr_lane_open(l, peer, name, EVR_KIND_BYTES, role);
-	if (err)
-		return err;
 	err = bytes_check(l);
 	if (err) {
 		evr_lane_abandon(l);
@@ -102,16 +105,32 @@ int evr_bytes_open(struct evr_bytes *bytes, struct evr_peer *peer, const char *n
 	return err;
 }
 
-void evr_bytes_flush(struct evr_bytes *bytes)
+int evr_bytes_open(struct evr_bytes *bytes, struct evr_peer *peer, const char *name,
+		   enum evr_role role)
+{
+	int err;
+
+	memset(bytes, 0, sizeof(*bytes));
+	err = evr_lane_open(&bytes->lane, peer, name, EVR_KIND_BYTES, role);
+	return err ? err : evr_bytes_begin(bytes);
+}
+
+void evr_bytes_flush_to(struct evr_bytes *bytes, uint64_t pos, uint64_t frames)
 {
 	struct evr_lane *l = &bytes->lane;
 
 	/* A lane of two halves may begin anywhere when they meet. */
-	if (bytes->published == l->pos || !l->mine)
+	if (bytes->published == pos || !l->mine)
 		return;
-	bytes->published = l->pos;
-	evr_a64_store_relaxed(&l->mine->counts.messages, bytes->frames);
-	evr_lane_publish(l);
+	bytes->published = pos;
+	evr_a64_store_relaxed(&l->mine->counts.messages, frames);
+	evr_a64_store_release(&l->mine->pos, pos); /* LANE-DATA */
+	evr_lane_ring(l);
+}
+
+void evr_bytes_flush(struct evr_bytes *bytes)
+{
+	evr_bytes_flush_to(bytes, bytes->lane.pos, bytes->frames);
 }
 
 void evr_bytes_close(struct evr_bytes *bytes)
@@ -161,6 +180,17 @@ int evr_bytes_commit_more(struct evr_bytes *bytes, uint64_t used_sz, uint32_t ki
 	return 0;
 }
 
+void *evr_bytes_granted(const struct evr_bytes *bytes)
+{
+	return frame_at(bytes, bytes->lane.pos) + 1;
+}
+
+void evr_bytes_uncommit(struct evr_bytes *bytes, uint64_t used_sz)
+{
+	bytes->frames--;
+	bytes->lane.pos -= frame_span(used_sz);
+}
+
 int evr_bytes_commit(struct evr_bytes *bytes, uint64_t used_sz)
 {
 	int err = evr_bytes_commit_more(bytes, used_sz, EVR_FRAME_INLINE);
@@ -170,34 +200,54 @@ int evr_bytes_commit(struct evr_bytes *bytes, uint64_t used_sz)
 	return err;
 }
 
+/* NULL; or what is wrong, and then view->sz is its value. */
+static const char *frame_read(const struct evr_bytes *b, uint64_t pos, uint64_t avail,
+			      struct evr_frame_view *view)
+{
+	struct evr_frame *frame = frame_at(b, pos);
+	uint64_t u_len_kind = evr_a64_load_relaxed(&frame->len_kind);
+	uint64_t u_stamp = evr_a64_load_relaxed(&frame->stamp);
+
+	view->sz = u_stamp;
+	if (u_stamp != pos)
+		return "a frame's stamp";
+	view->sz = u_len_kind & LEN_MAX;
+	if (view->sz > b->frame_max || frame_span(view->sz) > avail)
+		return "a frame's length";
+	view->span = frame_span(view->sz);
+	view->kind = (uint32_t)(u_len_kind >> KIND_SHIFT);
+	view->data = frame + 1;
+	return NULL;
+}
+
+bool evr_bytes_look(const struct evr_bytes *bytes, uint64_t pos, uint64_t avail,
+		    struct evr_frame_view *view)
+{
+	return !frame_read(bytes, pos, avail, view);
+}
+
 /* Read the header at our position once, and check it against what we know. */
 static bool frame_open(struct evr_bytes *b)
 {
 	struct evr_lane *l = &b->lane;
-	struct evr_frame *frame = frame_at(b, l->pos);
-	uint64_t u_len_kind, u_stamp, u_len;
+	struct evr_frame_view view;
+	const char *wrong;
 
 	/* Of two halves the producer's says where we begin. */
 	if (l->pos % FRAME_ALIGN) {
 		evr_lane_corrupt(l, "the first position", l->pos);
 		return false;
 	}
-	u_len_kind = evr_a64_load_relaxed(&frame->len_kind);
-	u_stamp = evr_a64_load_relaxed(&frame->stamp);
-	u_len = u_len_kind & LEN_MAX;
+	wrong = frame_read(b, l->pos, evr_lane_avail(l), &view);
 	if (l->far && !evr_lane_vouch(l))
 		return false;
-	if (u_stamp != l->pos) {
-		evr_lane_corrupt(l, "a frame's stamp", u_stamp);
-		return false;
-	}
-	if (u_len > b->frame_max || frame_span(u_len) > evr_lane_avail(l)) {
-		evr_lane_corrupt(l, "a frame's length", u_len);
+	if (wrong) {
+		evr_lane_corrupt(l, wrong, view.sz);
 		return false;
 	}
 	b->granted = true;
-	b->grant_sz = u_len;
-	b->grant_kind = (uint32_t)(u_len_kind >> KIND_SHIFT);
+	b->grant_sz = view.sz;
+	b->grant_kind = view.kind;
 	return true;
 }
 

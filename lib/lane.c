@@ -79,10 +79,19 @@ static void lane_clear(uint8_t *data, uint64_t sz)
 		evr_copy_in(data + off, zeros, sizeof(zeros));
 }
 
+void evr_lane_format(struct evr_lane_object *o, const struct evr_lane_geometry *geometry)
+{
+	struct evr_lane_geometry g = *geometry;
+
+	/* The memory may have served another object. */
+	evr_copy_in(o->sides, unused_sides, sizeof(unused_sides));
+	g.layout = EVR_LANE_LAYOUT;
+	evr_copy_in(&o->geometry, &g, sizeof(g));
+}
+
 int evr_lane_make(struct evr_peer *peer, const char *name, uint32_t kind,
 		  const struct evr_lane_geometry *geometry, uint64_t data_sz)
 {
-	struct evr_lane_geometry g = *geometry;
 	struct evr_lane_object *o;
 	struct evr_object object;
 	int err;
@@ -99,12 +108,9 @@ int evr_lane_make(struct evr_peer *peer, const char *name, uint32_t kind,
 		return evr_fail(-EBADMSG, "ring '%s': its %llu bytes at %llu are not mapped", name,
 				(unsigned long long)object.sz, (unsigned long long)object.off);
 	}
-	/* Nobody finds it yet, and the memory may have served another object. */
-	evr_copy_in(o->sides, unused_sides, sizeof(unused_sides));
 	if (kind == EVR_KIND_SLOTS || kind == EVR_KIND_INBOX) /* stamps, ready words */
 		lane_clear((uint8_t *)(o + 1), data_sz);
-	g.layout = EVR_LANE_LAYOUT;
-	evr_copy_in(&o->geometry, &g, sizeof(g));
+	evr_lane_format(o, geometry);
 	return evr_dir_publish(peer, &object);
 }
 
@@ -167,15 +173,15 @@ static int lane_take(struct evr_lane *l)
 }
 
 /* Nobody else gives this memory away while we hold a role. Copy what it says of itself. */
-static int lane_map(struct evr_lane *l)
+static int lane_map(struct evr_lane *l, uint64_t off)
 {
 	const struct evr_object *o = &l->object;
 	struct evr_lane_object *shared;
 
-	if (o->sz < sizeof(*shared))
-		return evr_fail(-EBADMSG, "ring '%s': size %llu is less than its header", o->name,
-				(unsigned long long)o->sz);
-	shared = evr_peer_at(l->peer, o->off, o->sz);
+	if (o->sz < sizeof(*shared) || off > o->sz - sizeof(*shared))
+		return evr_fail(-EBADMSG, "ring '%s': size %llu has no room for a header at %llu",
+				o->name, (unsigned long long)o->sz, (unsigned long long)off);
+	shared = evr_peer_at(l->peer, o->off + off, o->sz - off);
 	if (!shared)
 		return evr_fail(-EBADMSG, "ring '%s': offset %llu is not mapped", o->name,
 				(unsigned long long)o->off);
@@ -191,7 +197,7 @@ static int lane_map(struct evr_lane *l)
 	/* A consumer reads those of the producer's half. */
 	if (l->far && l->role == EVR_CONSUMER)
 		return 0;
-	if (l->geometry.data_sz > o->sz - sizeof(*shared))
+	if (l->geometry.data_sz > o->sz - off - sizeof(*shared))
 		return evr_fail(-EBADMSG, "ring '%s': data_sz %llu is more than the object's %llu",
 				o->name, (unsigned long long)l->geometry.data_sz,
 				(unsigned long long)o->sz);
@@ -228,14 +234,45 @@ int evr_lane_open(struct evr_lane *l, struct evr_peer *peer, const char *name, u
 				(unsigned long long)l->object.off);
 	l->owner = &owners[role];
 	l->other_owner = &owners[!role];
-	l->calm_step = kind == EVR_KIND_BYTES ? CALM_BYTES : CALM_ELEMENTS;
+	l->calm_step = kind == EVR_KIND_BYTES || kind == EVR_KIND_CHANNEL ? CALM_BYTES :
+								      CALM_ELEMENTS;
 	err = lane_take(l);
 	if (!err) {
-		err = lane_map(l);
+		err = lane_map(l, 0);
 		if (err)
 			evr_lane_abandon(l);
 	}
 	return err;
+}
+
+int evr_lane_beside(struct evr_lane *l, const struct evr_lane *first, uint64_t off,
+		    enum evr_role role)
+{
+	memset(l, 0, sizeof(*l));
+	l->peer = first->peer;
+	l->object = first->object;
+	l->owner = first->owner;
+	l->other_owner = first->other_owner;
+	l->before = first->before;
+	l->held = first->held;
+	l->calm_step = first->calm_step;
+	l->role = (uint8_t)role;
+	return lane_map(l, off);
+}
+
+int evr_lane_view(struct evr_lane *l, struct evr_peer *peer, const struct evr_object *obj,
+		  uint64_t off)
+{
+	memset(l, 0, sizeof(*l));
+	l->peer = peer;
+	l->object = *obj;
+	l->role = EVR_CONSUMER;
+	return lane_map(l, off);
+}
+
+uint64_t evr_lane_end(const struct evr_lane *l, uint64_t off)
+{
+	return off + sizeof(struct evr_lane_object) + EVR_ROUND_UP(l->geometry.data_sz, EVR_LINE_SZ);
 }
 
 void evr_lane_abandon(struct evr_lane *l)

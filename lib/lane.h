@@ -19,6 +19,27 @@ void evr_lane_count(struct evr_a64 *counter, uint64_t nr);
 int evr_lane_wait_look(struct evr_lane *l, struct evr_waiter *w,
 		       uint64_t (*look)(struct evr_lane *l), uint64_t want, uint64_t deadline_ns);
 
+/*
+ * lane.c: lanes as parts of a larger object. The first stands at its start and takes the
+ * role, the others go by the same two owner words. Make memory that nobody can find yet a
+ * lane: no position, no owner.
+ */
+void evr_lane_format(struct evr_lane_object *o, const struct evr_lane_geometry *geometry);
+
+/*
+ * Another lane of the object whose first one has been opened, at @off bytes in it; copies
+ * its properties, as evr_lane_open(). @role is this lane's own. -EBADMSG
+ */
+int evr_lane_beside(struct evr_lane *l, const struct evr_lane *first, uint64_t off,
+		    enum evr_role role);
+
+/* A lane of an object only to be looked at, as its consumer would. -EBADMSG */
+int evr_lane_view(struct evr_lane *l, struct evr_peer *peer, const struct evr_object *obj,
+		  uint64_t off);
+
+/* Where the next lane of the object starts, if this one is at @off. */
+uint64_t evr_lane_end(const struct evr_lane *l, uint64_t off);
+
 /* lane_far.c, which has the protocol. Find the own half, or make it as another's is. Sets l->object. */
 int evr_lane_far_open(struct evr_lane *l, const char *name, uint32_t kind);
 
