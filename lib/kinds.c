@@ -13,6 +13,7 @@ static const struct evr_kind kinds[] = {
 	{ EVR_KIND_SLOTS, "slots", NULL },
 	{ EVR_KIND_INBOX, "inbox", NULL },
 	{ EVR_KIND_MPMC, "mpmc", evr_mpmc_settle },
+	{ EVR_KIND_CHANNEL, "channel", NULL },
 	{ EVR_KIND_HEAP, "heap", evr_heap_reap },
 	{ EVR_KIND_POOL, "pool", evr_pool_reap },
 	{ EVR_KIND_LOG, "log", evr_log_settle },

@@ -1,0 +1,534 @@
+/* SPDX-License-Identifier: MIT */
+/* Channels: making, holding and leaving an endpoint. channel.h has the protocol. */
+#include <errno.h>
+#include <string.h>
+
+#include <evering/channel.h>
+#include <evering/reap.h>
+
+#include "channel.h"
+#include "dir.h"
+#include "heap_own.h"
+#include "internal.h"
+#include "lane.h"
+#include "reap.h"
+
+#define CHANNEL_CAPACITY (64U << 10)
+#define CHANNEL_URGENT_CAPACITY 4096
+#define CHANNEL_INLINE_MAX 1024
+/* A frame has room for a header and a handle with its size at least. */
+#define INLINE_MIN 32
+
+static const struct evr_channel_end unused_ends[2];
+
+/* {turn:56 | own session:8}; of owner word 0: to nobody. */
+static uint64_t link_to(uint64_t owner, uint64_t self)
+{
+	return (owner & ~OWNER_STATE) | (self >> OWNER_SESSION_SHIFT & 0xff);
+}
+
+/* Was it written by the turn that this owner word stands for? */
+static bool link_is_of(uint64_t u_link, uint64_t owner)
+{
+	return (u_link & 0xff) == (owner >> OWNER_SESSION_SHIFT & 0xff);
+}
+
+static bool link_is_free(uint64_t u_link)
+{
+	return !(u_link >> OWNER_SLOT_SHIFT);
+}
+
+static const struct evr_a64 *other_owner(const struct evr_channel *ch)
+{
+	return ch->rx[CHANNEL_NORMAL].lane.other_owner;
+}
+
+static uint64_t self_owner(const struct evr_channel *ch)
+{
+	return ch->rx[CHANNEL_NORMAL].lane.held;
+}
+
+/* Has this holder of the other role ended, in whatever way? */
+static bool is_over(const struct evr_channel *ch, uint64_t u_owner)
+{
+	return owner_state(u_owner) != OWNER_HELD || owner_is_dead(ch->peer, u_owner);
+}
+
+int evr_channel_error(enum evr_ring_state state)
+{
+	return state == EVR_RING_NO_PEER ? -ENOTCONN : evr_ring_state_error(state);
+}
+
+struct plan {
+	struct evr_lane_geometry lanes[2]; /* normal, urgent */
+	struct evr_channel_geometry geometry;
+};
+
+static int plan_fill(struct plan *c, const char *name, const struct evr_channel_options *o)
+{
+	uint64_t inline_max = o->inline_max ? o->inline_max : CHANNEL_INLINE_MAX;
+	uint64_t capacity = o->capacity ? o->capacity : CHANNEL_CAPACITY;
+	uint64_t urgent = o->urgent_capacity ? o->urgent_capacity : CHANNEL_URGENT_CAPACITY;
+	uint64_t frame_max =
+		sizeof(struct channel_header) + (inline_max < INLINE_MIN ? INLINE_MIN : inline_max);
+	int err;
+
+	memset(c, 0, sizeof(*c));
+	if (inline_max > UINT64_MAX / 2)
+		return evr_fail(-EINVAL, "channel '%s': inline_max %llu", name,
+				(unsigned long long)inline_max);
+	err = evr_bytes_geometry(name, capacity, frame_max, &c->lanes[CHANNEL_NORMAL]);
+	if (!err)
+		err = evr_bytes_geometry(name, urgent, frame_max, &c->lanes[CHANNEL_URGENT]);
+	if (err)
+		return err;
+	c->geometry.layout = EVR_CHANNEL_LAYOUT;
+	c->geometry.inline_max = inline_max;
+	c->geometry.window_messages = o->window_messages ? o->window_messages : UINT64_MAX;
+	c->geometry.window_bytes = o->window_bytes ? o->window_bytes : UINT64_MAX;
+	c->geometry.type_tag = o->type_tag;
+	if (!o->heap)
+		return 0;
+	if (!*o->heap || strlen(o->heap) >= sizeof(c->geometry.heap))
+		return evr_fail(-EINVAL, "channel '%s': '%s' is no name of a heap", name, o->heap);
+	memcpy(c->geometry.heap, o->heap, strlen(o->heap));
+	return 0;
+}
+
+static uint64_t lane_room(const struct evr_lane_geometry *g)
+{
+	return sizeof(struct evr_lane_object) + EVR_ROUND_UP(g->data_sz, EVR_LINE_SZ);
+}
+
+int evr_channel_create(struct evr_peer *peer, const char *name,
+		       const struct evr_channel_options *options)
+{
+	struct evr_channel_options o;
+	struct evr_channel_tail *tail;
+	struct evr_object object;
+	struct plan c;
+	uint8_t *at;
+	int err, k;
+
+	err = evr_options_read(&o, sizeof(o), options, "evr_channel_options");
+	if (!err && evr_dir_is_isolated(peer))
+		err = evr_fail(-EOPNOTSUPP, "channel '%s': in an isolated segment", name);
+	if (!err)
+		err = plan_fill(&c, name, &o);
+	if (err)
+		return err;
+	err = evr_dir_create(peer, name, EVR_KIND_CHANNEL,
+			     2 * (lane_room(&c.lanes[0]) + lane_room(&c.lanes[1])) + sizeof(*tail),
+			     &object);
+	if (err)
+		return err;
+	at = evr_peer_at(peer, object.off, object.sz);
+	if (!at) {
+		evr_dir_remove(peer, &object);
+		return evr_fail(-EBADMSG, "channel '%s': its %llu bytes at %llu are not mapped",
+				name, (unsigned long long)object.sz,
+				(unsigned long long)object.off);
+	}
+	for (k = 0; k < 2 * CHANNEL_STREAMS; k++) {
+		evr_lane_format((struct evr_lane_object *)at, &c.lanes[k / 2]);
+		at += lane_room(&c.lanes[k / 2]);
+	}
+	tail = (struct evr_channel_tail *)at;
+	evr_copy_in(tail->ends, unused_ends, sizeof(unused_ends));
+	evr_copy_in(&tail->geometry, &c.geometry, sizeof(c.geometry));
+	return evr_dir_publish(peer, &object);
+}
+
+/* Lane k of the object, as this role has it. */
+static struct evr_bytes *channel_stream(struct evr_channel *ch, enum evr_channel_role role, int k)
+{
+	return k % 2 == (int)role ? &ch->tx[k / 2] : &ch->rx[k / 2];
+}
+
+/* The tail came from memory that others write. */
+static int tail_map(struct evr_channel *ch, enum evr_channel_role role, uint64_t off,
+		    uint64_t type_tag)
+{
+	const struct evr_object *o = &ch->rx[0].lane.object;
+	struct evr_channel_geometry *g = &ch->geometry;
+	struct evr_channel_tail *tail;
+	int k;
+
+	if (o->sz < sizeof(*tail) || off > o->sz - sizeof(*tail))
+		return evr_fail(-EBADMSG, "channel '%s': size %llu has no room for a tail at %llu",
+				o->name, (unsigned long long)o->sz, (unsigned long long)off);
+	tail = evr_peer_at(ch->peer, o->off + off, sizeof(*tail));
+	if (!tail)
+		return evr_fail(-EBADMSG, "channel '%s': its tail at %llu is not mapped", o->name,
+				(unsigned long long)(o->off + off));
+	evr_copy_out(g, &tail->geometry, sizeof(*g));
+	if (g->layout != EVR_CHANNEL_LAYOUT)
+		return evr_fail(-EBADMSG, "channel '%s': layout is %#llx, not %#llx", o->name,
+				(unsigned long long)g->layout, EVR_CHANNEL_LAYOUT);
+	for (k = 0; k < CHANNEL_STREAMS; k++)
+		if (g->inline_max > ch->tx[k].frame_max - sizeof(struct channel_header))
+			return evr_fail(-EBADMSG,
+					"channel '%s': inline_max is %llu, a frame has %llu",
+					o->name, (unsigned long long)g->inline_max,
+					(unsigned long long)ch->tx[k].frame_max);
+	if (type_tag && g->type_tag && type_tag != g->type_tag)
+		return evr_fail(-EINVAL, "channel '%s': type_tag is %#llx, not %#llx", o->name,
+				(unsigned long long)g->type_tag, (unsigned long long)type_tag);
+	if (g->heap[sizeof(g->heap) - 1])
+		return evr_fail(-EBADMSG, "channel '%s': the name of its heap has no end", o->name);
+	ch->mine = &tail->ends[role];
+	ch->other = &tail->ends[!role];
+	return 0;
+}
+
+/* All lanes after the one that took the role, and the tail. */
+static int channel_map(struct evr_channel *ch, enum evr_channel_role role, uint64_t type_tag)
+{
+	const struct evr_lane *first = &channel_stream(ch, role, 0)->lane;
+	struct evr_bytes *stream;
+	uint64_t off = 0;
+	int err = 0, k;
+
+	for (k = 0; k < 2 * CHANNEL_STREAMS; k++) {
+		stream = channel_stream(ch, role, k);
+		if (k)
+			err = evr_lane_beside(&stream->lane, first, off,
+					      k % 2 == (int)role ? EVR_PRODUCER : EVR_CONSUMER);
+		if (!err)
+			err = evr_bytes_begin(stream);
+		if (err)
+			return err;
+		if (stream->frame_max < sizeof(struct channel_header) + INLINE_MIN)
+			return evr_fail(-EBADMSG, "channel '%s': frame_max of lane %d is %llu",
+					first->object.name, k,
+					(unsigned long long)stream->frame_max);
+		off = evr_lane_end(&stream->lane, off);
+	}
+	return tail_map(ch, role, off, type_tag);
+}
+
+/* May we come after the last holder of our role, as the other end sees it? */
+static int channel_may_begin(const struct evr_channel *ch)
+{
+	uint64_t u_owner = evr_a64_load_acquire(other_owner(ch));
+	uint64_t before = ch->rx[0].lane.before;
+	uint64_t u_link = evr_a64_load_acquire(&ch->other->link); /* CHAN-MEET */
+	uint64_t u_past = evr_a64_load_relaxed(&ch->other->past);
+	uint64_t last = evr_a64_load_relaxed(&ch->mine->link); /* of the last holder */
+
+	if (is_over(ch, u_owner))
+		return 0;
+	if (!(link_is_of(u_link, u_owner) && !link_is_free(u_link)) &&
+	    !(link_is_of(last, before) && owner_same_turn(last, u_owner) &&
+	      !(link_is_of(u_past, u_owner) && owner_same_turn(u_past, before))))
+		return 0;
+	return evr_fail(-EBUSY, "channel '%s': peer %u at the other end has not let go of the last",
+			ch->rx[0].lane.object.name, owner_id(u_owner).slot);
+}
+
+/* What is still there of former sessions nobody has recovered. -EBADMSG */
+static int stream_skip(struct evr_channel *ch, struct evr_bytes *stream)
+{
+	struct evr_lane *l = &stream->lane;
+	struct evr_frame_view view;
+	uint64_t nr = 0;
+
+	evr_lane_refresh(l);
+	while (evr_lane_avail(l) && evr_bytes_look(stream, l->pos, evr_lane_avail(l), &view)) {
+		l->pos += view.span;
+		nr++;
+	}
+	if (evr_lane_avail(l))
+		evr_lane_corrupt(l, "a frame of a former session", l->pos);
+	if (l->corrupt)
+		return -EBADMSG;
+	stream->frames += nr;
+	evr_bytes_flush(stream);
+	channel_count(&ch->mine->counts.received, nr);
+	channel_count(&ch->mine->counts.dropped, nr);
+	return 0;
+}
+
+/* Nothing is sent, received, granted or shut in this session. */
+static void session_reset(struct evr_channel *ch)
+{
+	ch->sent_messages = 0;
+	ch->sent_bytes = 0;
+	ch->released_messages = 0;
+	ch->released_bytes = 0;
+	ch->shut_send = false;
+	ch->shut_recv = false;
+	evr_a64_store_relaxed(&ch->mine->shut, ch->recv_heap ? EVR_CHANNEL_BLOCKS : 0);
+	evr_a64_store_relaxed(&ch->mine->released, 0);
+	evr_a64_store_relaxed(&ch->mine->credit_messages, ch->window_messages);
+	evr_a64_store_relaxed(&ch->mine->credit_bytes, ch->window_bytes);
+	/* Whoever comes sees all of it, and that we are there for anybody. */
+	evr_a64_store_release(&ch->mine->link, link_to(0, self_owner(ch))); /* CHAN-MEET */
+}
+
+static int channel_begin(struct evr_channel *ch)
+{
+	uint64_t u_owner;
+	int err;
+
+	err = channel_may_begin(ch);
+	if (!err)
+		err = stream_skip(ch, &ch->rx[CHANNEL_NORMAL]);
+	if (!err)
+		err = stream_skip(ch, &ch->rx[CHANNEL_URGENT]);
+	if (err)
+		return err;
+	ch->window_messages = ch->geometry.window_messages;
+	ch->window_bytes = ch->geometry.window_bytes;
+	u_owner = evr_a64_load_acquire(other_owner(ch)); /* LANE-ROLE */
+	if (is_over(ch, u_owner))
+		ch->past = u_owner;
+	session_reset(ch);
+	evr_channel_wake(ch);
+	return 0;
+}
+
+int evr_channel_open(struct evr_channel *ch, struct evr_peer *peer, const char *name,
+		     enum evr_channel_role role, uint64_t type_tag)
+{
+	struct evr_lane *first;
+	int err;
+
+	memset(ch, 0, sizeof(*ch));
+	if (role != EVR_CHANNEL_A && role != EVR_CHANNEL_B)
+		return evr_fail(-EINVAL, "channel '%s': role %d is none", name, (int)role);
+	if (evr_dir_is_isolated(peer))
+		return evr_fail(-EOPNOTSUPP, "channel '%s': in an isolated segment", name);
+	ch->peer = peer;
+	first = &channel_stream(ch, role, 0)->lane;
+	err = evr_lane_open(first, peer, name, EVR_KIND_CHANNEL,
+			    role == EVR_CHANNEL_A ? EVR_PRODUCER : EVR_CONSUMER);
+	if (err)
+		return err;
+	err = channel_map(ch, role, type_tag);
+	if (!err)
+		err = channel_begin(ch);
+	if (err) {
+		evr_lane_abandon(first);
+		ch->mine = NULL;
+	}
+	return err;
+}
+
+/* Is it a handle of the heap that the channel was made with? */
+static int heap_check(const struct evr_channel *ch, const struct evr_heap *heap)
+{
+	const char *name = ch->geometry.heap;
+
+	if (!heap || (*name && heap->own && !strcmp(name, heap->own->map.object.name)))
+		return 0;
+	return evr_fail(-EINVAL, "channel '%s': its heap is '%s', not '%s'",
+			ch->rx[0].lane.object.name, name,
+			heap->own ? heap->own->map.object.name : "a closed one");
+}
+
+int evr_channel_bind(struct evr_channel *ch, struct evr_heap *send, struct evr_heap *recv)
+{
+	int err;
+
+	if (!ch->mine)
+		return evr_fail(-EPIPE, "this end of the channel is closed");
+	err = heap_check(ch, send);
+	if (!err)
+		err = heap_check(ch, recv);
+	if (err)
+		return err;
+	ch->send_heap = send;
+	ch->recv_heap = recv;
+	if (recv)
+		evr_a64_fetch_or(&ch->mine->shut, EVR_CHANNEL_BLOCKS);
+	else
+		evr_a64_fetch_and(&ch->mine->shut, ~(uint64_t)EVR_CHANNEL_BLOCKS);
+	evr_channel_wake(ch);
+	return 0;
+}
+
+uint64_t evr_channel_meet(struct evr_channel *ch)
+{
+	uint64_t partner = evr_a64_load_relaxed(&ch->partner);
+	uint64_t self = self_owner(ch);
+	uint64_t u_owner, u_link;
+
+	if (partner)
+		return partner;
+	u_owner = evr_a64_load_acquire(other_owner(ch)); /* LANE-ROLE */
+	if (owner_state(u_owner) == OWNER_FREE || owner_state(u_owner) > OWNER_DEAD ||
+	    owner_same_turn(u_owner, ch->past))
+		return 0;
+	u_link = evr_a64_load_acquire(&ch->other->link); /* CHAN-MEET */
+	if (!link_is_of(u_link, u_owner) ||
+	    (!link_is_free(u_link) && !owner_same_turn(u_link, self)))
+		return 0;
+	if (!evr_a64_cas(&ch->partner, &partner, owner_with(u_owner, OWNER_HELD)))
+		return partner; /* our other thread was faster */
+	partner = owner_with(u_owner, OWNER_HELD);
+	evr_a64_store_release(&ch->mine->link, link_to(partner, self));
+	evr_fence(); /* CHAN-MEET */
+	if (owner_same_turn(evr_a64_load_acquire(other_owner(ch)), partner))
+		return partner;
+	/* It has gone, and the next has come without having seen our link. */
+	evr_a64_store_release(&ch->mine->link, link_to(0, self));
+	evr_a64_store_relaxed(&ch->partner, 0);
+	return 0;
+}
+
+enum evr_ring_state evr_channel_look(struct evr_channel *ch, const struct evr_bytes *streams)
+{
+	uint64_t partner, u_owner;
+
+	if (!ch->mine)
+		return EVR_RING_CLOSED;
+	if (streams && (streams[0].lane.corrupt || streams[1].lane.corrupt))
+		evr_a32_store_relaxed(&ch->corrupt, 1);
+	if (evr_a32_load_relaxed(&ch->corrupt))
+		return EVR_RING_CORRUPT;
+	if (!evr_peer_is_live(ch->peer, evr_peer_self(ch->peer)))
+		return EVR_RING_REVOKED;
+	partner = evr_channel_meet(ch);
+	u_owner = evr_a64_load_acquire(other_owner(ch)); /* LANE-ROLE */
+	if (owner_state(u_owner) > OWNER_DEAD)
+		return EVR_RING_CORRUPT;
+	if (!partner)
+		return EVR_RING_NO_PEER;
+	/* It came and went, and another has come: of whom we know nothing yet. */
+	if (!owner_same_turn(u_owner, partner))
+		return EVR_RING_CLOSED;
+	if (!is_over(ch, u_owner))
+		return EVR_RING_OK;
+	return owner_state(u_owner) == OWNER_CLOSED ? EVR_RING_CLOSED : EVR_RING_PEER_DEAD;
+}
+
+enum evr_ring_state evr_channel_state(struct evr_channel *ch)
+{
+	return evr_channel_look(ch, NULL);
+}
+
+struct evr_peer_id evr_channel_other(const struct evr_channel *ch)
+{
+	uint64_t u_owner = ch->mine ? evr_a64_load_acquire(other_owner(ch)) : OWNER_FREE;
+
+	if (owner_state(u_owner) != OWNER_HELD)
+		return (struct evr_peer_id){ .slot = EVR_SLOT_ANY };
+	return owner_id(u_owner);
+}
+
+void evr_channel_wake(struct evr_channel *ch)
+{
+	int k;
+
+	for (k = 0; k < CHANNEL_STREAMS; k++) {
+		evr_lane_wake(&ch->tx[k].lane);
+		evr_lane_wake(&ch->rx[k].lane);
+	}
+}
+
+/* The session is over. Does nothing when there is none. */
+static void session_end(struct evr_channel *ch)
+{
+	uint64_t partner = evr_a64_load_relaxed(&ch->partner);
+
+	if (!partner)
+		return;
+	evr_channel_recover(ch);
+	evr_channel_drop(ch);
+	evr_channel_drop_staged(ch);
+	ch->past = partner;
+	evr_a64_store_relaxed(&ch->mine->past, link_to(partner, self_owner(ch)));
+	evr_a64_store_relaxed(&ch->partner, 0);
+}
+
+int evr_channel_forget(struct evr_channel *ch)
+{
+	uint64_t partner, u_owner;
+
+	if (!ch->mine)
+		return evr_fail(-EPIPE, "this end of the channel is closed");
+	partner = evr_a64_load_relaxed(&ch->partner);
+	u_owner = evr_a64_load_acquire(other_owner(ch)); /* LANE-ROLE */
+	if (!partner)
+		return 0;
+	if (owner_same_turn(u_owner, partner) && !is_over(ch, u_owner))
+		return evr_fail(-EBUSY, "channel '%s': peer %u is at the other end",
+				ch->rx[0].lane.object.name, owner_id(partner).slot);
+	session_end(ch);
+	session_reset(ch);
+	return 0;
+}
+
+void evr_channel_close(struct evr_channel *ch)
+{
+	enum evr_ring_state state;
+	int k;
+
+	if (!ch->mine)
+		return;
+	evr_channel_cancel(ch);
+	/* Enters a session that somebody else has begun with us. */
+	state = evr_channel_look(ch, NULL);
+	if (state == EVR_RING_CLOSED || state == EVR_RING_PEER_DEAD)
+		session_end(ch);
+	else
+		evr_channel_drop(ch);
+	for (k = 0; k < CHANNEL_STREAMS; k++) {
+		evr_lane_close(&ch->tx[k].lane);
+		evr_lane_close(&ch->rx[k].lane);
+	}
+	ch->mine = NULL;
+}
+
+uint32_t evr_channel_needs(struct evr_channel *ch, struct evr_need **needs)
+{
+	int k;
+
+	if (!ch->mine)
+		return 0;
+	for (k = 0; k < CHANNEL_STREAMS; k++) {
+		needs[2 * k] = &ch->rx[k].lane.mine->need;
+		needs[2 * k + 1] = &ch->tx[k].lane.mine->need;
+	}
+	return EVR_CHANNEL_NEEDS;
+}
+
+int evr_channel_waited(struct evr_channel *ch, int err)
+{
+	uint64_t partner = evr_a64_load_relaxed(&ch->partner);
+
+	if (err == -EOWNERDEAD)
+		return -ESHUTDOWN;
+	if (!err && partner && owner_is_dead(ch->peer, partner) && evr_reap_is_auto(ch->peer))
+		evr_reap(ch->peer, owner_id(partner), NULL);
+	return err;
+}
+
+void evr_channel_counts(const struct evr_channel *ch, struct evr_channel_counts *out)
+{
+	const struct evr_channel_end_counts *c;
+	bool is_b;
+	int i;
+
+	memset(out, 0, sizeof(*out));
+	if (!ch->mine)
+		return;
+	is_b = ch->mine > ch->other;
+	for (i = 0; i < 2; i++) {
+		c = i == is_b ? &ch->mine->counts : &ch->other->counts;
+		out->ends[i].sent = evr_a64_load_relaxed(&c->sent);
+		out->ends[i].sent_bytes = evr_a64_load_relaxed(&c->sent_bytes);
+		out->ends[i].urgent = evr_a64_load_relaxed(&c->urgent);
+		out->ends[i].full = evr_a64_load_relaxed(&c->full);
+		out->ends[i].blocks = evr_a64_load_relaxed(&c->blocks);
+		out->ends[i].no_credit = evr_a64_load_relaxed(&c->no_credit);
+		out->ends[i].no_memory = evr_a64_load_relaxed(&c->no_memory);
+		out->ends[i].recovered = evr_a64_load_relaxed(&c->recovered);
+		out->ends[i].lost = evr_a64_load_relaxed(&c->lost);
+		out->ends[i].received = evr_a64_load_relaxed(&c->received);
+		out->ends[i].received_bytes = evr_a64_load_relaxed(&c->received_bytes);
+		out->ends[i].dropped = evr_a64_load_relaxed(&c->dropped);
+		out->ends[i].stale = evr_a64_load_relaxed(&c->stale);
+	}
+}
