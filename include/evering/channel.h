@@ -12,9 +12,10 @@
  * edges      LANE-DATA, LANE-ROLE; CHAN-MEET, CHAN-SHUT, CHAN-CREDIT: see lib/channel.h.
  * progress   all calls but the _wait forms are wait-free and make no system call,
  *            save one bell for a sleeper.
- * limits     shared segments only. A message in a frame has at most inline_max bytes, and urgent ones are
- *            always in a frame; larger ones are blocks of the channel's heap. At most EVR_CHANNEL_HELD received messages of each
- *            stream are held before their release.
+ * limits     shared segments only. A message in a frame has at most inline_max bytes, and
+ *            urgent ones are always in a frame; larger ones are blocks of the channel's
+ *            heap. At most EVR_CHANNEL_HELD received messages of each stream that lie in
+ *            frames are held before their release.
  *
  * What was sent is delivered, in order, before the end is told, however the sender
  * ended. What the other end had not taken when it ended comes back to the sender

@@ -68,6 +68,16 @@ ends_with 0
 out_has '^  pipe +4 KiB'
 out_lacks '1 MiB'
 
+for bench in channel call; do
+	it "bench_${bench}_takes_frames_and_blocks"
+	run bench --backend "$EVERING_BACKEND" --count 20 --repeats 1 $bench
+	ends_with 0
+	out_has "^$bench: "
+	out_has '^  evering +64 KiB'
+	out_has '^  UNIX socket +64 KiB'
+	err_is_empty
+done
+
 it bench_json_has_every_repeat
 run bench --backend "$EVERING_BACKEND" --count 20 --repeats 3 --json ringtrip
 ends_with 0

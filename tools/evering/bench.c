@@ -45,8 +45,9 @@ static const struct option_row options[] = {
 
 static const struct bench *const benches[] = { &ringtrip_bench, &spsc_bench,  &slots_bench,
 					       &inbox_bench,	&bytes_bench, &mpmc_bench,
-					       &pairs_bench,	&log_bench,   &ring_bench,
-					       &wake_bench,	&death_bench, NULL };
+					       &pairs_bench,	&log_bench,   &channel_bench,
+					       &call_bench,	&ring_bench,  &wake_bench,
+					       &death_bench,	NULL };
 
 static const char *manner_text(enum rival_manner manner)
 {
@@ -378,7 +379,7 @@ static int run(int operands_nr, char **operands)
 	if (!bench && strcmp(operands[0], "contiguous"))
 		return message_usage(
 			"there is no bench '%s'; there are ringtrip, spsc, slots, inbox, bytes, "
-			"mpmc, pairs, log, ring, wake, death and contiguous",
+			"mpmc, pairs, log, channel, call, ring, wake, death and contiguous",
 			operands[0]);
 	if (backend_text && strcmp(backend_text, "device") && strcmp(backend_text, "local"))
 		return message_usage("--backend: '%s' is not device or local", backend_text);
@@ -399,7 +400,8 @@ static int run(int operands_nr, char **operands)
 
 const struct command bench_command = {
 	.name = "bench",
-	.operands = "ringtrip|spsc|slots|inbox|bytes|mpmc|pairs|log|ring|wake|death|contiguous",
+	.operands =
+		"ringtrip|spsc|slots|inbox|bytes|mpmc|pairs|log|channel|call|ring|wake|death|contiguous",
 	.summary = "Measure against pipes, sockets and bare memory",
 	.details =
 		"Two processes, on two CPUs where there are two; everything is written and read; the\n"

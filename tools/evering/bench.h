@@ -34,6 +34,8 @@ extern const struct bench spsc_bench;
 extern const struct bench slots_bench;
 extern const struct bench inbox_bench;
 extern const struct bench bytes_bench;
+extern const struct bench channel_bench;
+extern const struct bench call_bench;
 extern const struct bench ring_bench;
 extern const struct bench mpmc_bench;
 extern const struct bench pairs_bench;

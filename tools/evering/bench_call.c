@@ -1,0 +1,319 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Messages over a channel one way, and requests with their answers, several outstanding:
+ * small ones in frames, large ones in blocks that are filled and read in place.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "bench.h"
+#include "payload.h"
+
+#define SEGMENT_SZ (64ULL << 20)
+#define HEAP_SZ (32ULL << 20)
+#define INLINE_MAX 1024
+/* Requests that wait for their answers. */
+#define WINDOW 8
+/* Less than what a UNIX socket buffers by default. */
+#define SOCKET_SZ (128ULL << 10)
+
+struct end {
+	struct evr_channel ch;
+	struct evr_heap heap;
+	uint8_t *buffer;
+};
+
+static int prepare(struct stage *stage)
+{
+	struct evr_segment_options options = { .struct_sz = sizeof(options),
+					       .shared_sz = SEGMENT_SZ,
+					       .peers_max = 8 };
+
+	return evr_segment_create(
+		&stage->segment,
+		stage->backend == EVR_BACKEND_DEVICE ? "device:" : "local:", &options);
+}
+
+static void make_channel(struct stage *stage)
+{
+	struct evr_heap_options heap = { .struct_sz = sizeof(heap), .sz = HEAP_SZ };
+	struct evr_channel_options channel = { .struct_sz = sizeof(channel),
+					       .inline_max = INLINE_MAX,
+					       .window_bytes = HEAP_SZ / 8,
+					       .heap = "blocks" };
+	int err = evr_heap_create(stage->peer, "blocks", &heap);
+
+	if (!err)
+		err = evr_channel_create(stage->peer, "both ways", &channel);
+	if (err)
+		stage_fail(stage, "channel", err);
+}
+
+static uint8_t *make_buffer(struct stage *stage)
+{
+	uint8_t *buffer = malloc(stage->size);
+
+	if (!buffer)
+		stage_fail(stage, "buffer", -ENOMEM);
+	return buffer;
+}
+
+static void open_end(struct stage *stage, struct end *end)
+{
+	bool is_near = stage->side == STAGE_NEAR;
+	int err;
+
+	stage_attach(stage);
+	end->buffer = make_buffer(stage);
+	if (is_near)
+		make_channel(stage);
+	stage_meet(stage);
+	err = evr_heap_open(&end->heap, stage->peer, "blocks");
+	if (!err)
+		err = evr_channel_open(&end->ch, stage->peer, "both ways",
+				       is_near ? EVR_CHANNEL_A : EVR_CHANNEL_B, 0);
+	if (!err)
+		err = evr_channel_bind(&end->ch, &end->heap, &end->heap);
+	if (err)
+		stage_fail(stage, "channel", err);
+	stage_meet(stage);
+}
+
+static void close_end(struct stage *stage, struct end *end)
+{
+	stage_meet(stage);
+	evr_channel_close(&end->ch);
+	evr_heap_close(&end->heap);
+	free(end->buffer);
+	stage_detach(stage);
+}
+
+/* A message of the stage's size, where it is sent from without another copy. */
+static void fill(struct stage *stage, struct end *end, struct evr_message *m, uint64_t seed)
+{
+	int err = 0;
+
+	*m = (struct evr_message){ .data = end->buffer, .sz = stage->size };
+	if (stage->size > INLINE_MAX)
+		err = evr_channel_alloc(&end->ch, stage->size, m);
+	if (err)
+		stage_fail(stage, "block", err);
+	payload_write(m->data, stage->size, seed);
+}
+
+static void send_all(struct stage *stage, struct end *end, uint64_t count)
+{
+	struct evr_message m;
+
+	for (uint64_t i = 0; i < count; i++) {
+		int err;
+
+		fill(stage, end, &m, i);
+		err = evr_channel_send_wait(&end->ch, &stage->waiter, &m, EVR_NO_DEADLINE);
+		if (err)
+			stage_fail(stage, "send", err);
+	}
+}
+
+static uint64_t receive_all(struct stage *stage, struct end *end, uint64_t count)
+{
+	struct evr_message m;
+	uint64_t sum = 0;
+
+	for (uint64_t i = 0; i < count; i++) {
+		int err = evr_channel_recv_wait(&end->ch, &stage->waiter, &m, EVR_NO_DEADLINE);
+
+		if (err)
+			stage_fail(stage, "receive", err);
+		sum += payload_read(m.data, m.sz);
+		evr_channel_release(&end->ch, &m);
+	}
+	return sum;
+}
+
+static void channel_near(struct stage *stage)
+{
+	struct end end;
+
+	open_end(stage, &end);
+	send_all(stage, &end, stage->warmup);
+	stage_begin(stage);
+	send_all(stage, &end, stage->count);
+	stage_end(stage);
+	close_end(stage, &end);
+}
+
+static void channel_far(struct stage *stage)
+{
+	struct end end;
+
+	open_end(stage, &end);
+	receive_all(stage, &end, stage->warmup);
+	stage_begin(stage);
+	stage->shared->halves[1].check = receive_all(stage, &end, stage->count);
+	stage_end(stage);
+	close_end(stage, &end);
+}
+
+static uint64_t call_all(struct stage *stage, struct end *end, struct evr_call *call,
+			 uint64_t count)
+{
+	struct evr_call_request request = { .deadline_ns = EVR_NO_DEADLINE };
+	struct evr_call_completion done;
+	uint64_t sent = 0, got = 0, sum = 0, id;
+	int err;
+
+	while (got < count) {
+		if (sent < count && sent - got < WINDOW) {
+			fill(stage, end, &request.message, sent++);
+			err = evr_call_submit_wait(call, &stage->waiter, &request, &id,
+						   EVR_NO_DEADLINE);
+			if (err)
+				stage_fail(stage, "submit", err);
+			continue;
+		}
+		err = evr_call_complete_wait(call, &stage->waiter, &done, EVR_NO_DEADLINE);
+		if (err || done.result)
+			stage_fail(stage, "complete", err ? err : done.result);
+		sum += payload_read(done.message.data, done.message.sz);
+		evr_channel_release(&end->ch, &done.message);
+		got++;
+	}
+	return sum;
+}
+
+static uint64_t serve_all(struct stage *stage, struct end *end, struct evr_call_server *server,
+			  uint64_t count)
+{
+	struct evr_message request, answer;
+	uint64_t sum = 0;
+
+	for (uint64_t i = 0; i < count; i++) {
+		int err = evr_call_take_wait(server, &stage->waiter, &request, EVR_NO_DEADLINE);
+
+		if (err)
+			stage_fail(stage, "take", err);
+		sum += payload_read(request.data, request.sz);
+		fill(stage, end, &answer, i);
+		err = evr_call_answer_wait(server, &stage->waiter, request.id, &answer,
+					   EVR_NO_DEADLINE);
+		if (err)
+			stage_fail(stage, "answer", err);
+	}
+	return sum;
+}
+
+static void call_near(struct stage *stage)
+{
+	struct evr_call call;
+	struct end end;
+	int err;
+
+	open_end(stage, &end);
+	err = evr_call_init(&call, &end.ch, WINDOW);
+	if (err)
+		stage_fail(stage, "call", err);
+	call_all(stage, &end, &call, stage->warmup);
+	stage_begin(stage);
+	stage->shared->halves[0].check = call_all(stage, &end, &call, stage->count);
+	stage_end(stage);
+	evr_call_fini(&call);
+	close_end(stage, &end);
+}
+
+static void call_far(struct stage *stage)
+{
+	struct evr_call_server server;
+	struct end end;
+	int err;
+
+	open_end(stage, &end);
+	err = evr_call_server_init(&server, &end.ch, WINDOW);
+	if (err)
+		stage_fail(stage, "server", err);
+	serve_all(stage, &end, &server, stage->warmup);
+	stage_begin(stage);
+	stage->shared->halves[1].check = serve_all(stage, &end, &server, stage->count);
+	stage_end(stage);
+	evr_call_server_fini(&server);
+	close_end(stage, &end);
+}
+
+/*
+ * As much ahead as the calls are, and no more than a socket holds in each direction: else
+ * both sides would wait for the other to read.
+ */
+static uint64_t socket_ask(struct stage *stage, uint8_t *buffer, uint64_t count)
+{
+	uint64_t sent = 0, got = 0, sum = 0, ahead = WINDOW;
+
+	while (ahead > 1 && ahead * stage->size > SOCKET_SZ)
+		ahead /= 2;
+	while (got < count) {
+		if (sent < count && sent - got < ahead) {
+			payload_write(buffer, stage->size, sent++);
+			stage_write_all(stage, buffer, stage->size);
+			continue;
+		}
+		stage_read_all(stage, buffer, stage->size);
+		sum += payload_read(buffer, stage->size);
+		got++;
+	}
+	return sum;
+}
+
+static uint64_t socket_answer(struct stage *stage, uint8_t *buffer, uint64_t count)
+{
+	uint64_t sum = 0;
+
+	for (uint64_t i = 0; i < count; i++) {
+		stage_read_all(stage, buffer, stage->size);
+		sum += payload_read(buffer, stage->size);
+		payload_write(buffer, stage->size, i);
+		stage_write_all(stage, buffer, stage->size);
+	}
+	return sum;
+}
+
+static void socket_side(struct stage *stage)
+{
+	bool is_near = stage->side == STAGE_NEAR;
+	uint8_t *buffer = make_buffer(stage);
+	uint64_t (*run)(struct stage * stage, uint8_t * buffer, uint64_t count) =
+		is_near ? socket_ask : socket_answer;
+
+	run(stage, buffer, stage->warmup);
+	stage_begin(stage);
+	stage->shared->halves[stage->side].check = run(stage, buffer, stage->count);
+	stage_end(stage);
+	free(buffer);
+}
+
+static const struct rival channel_adaptive = { "evering", RIVAL_ADAPTS, prepare, channel_near,
+					       channel_far };
+static const struct rival channel_sleeping = { "evering", RIVAL_SLEEPS, prepare, channel_near,
+					       channel_far };
+static const struct rival call_adaptive = { "evering", RIVAL_ADAPTS, prepare, call_near, call_far };
+static const struct rival call_sleeping = { "evering", RIVAL_SLEEPS, prepare, call_near, call_far };
+static const struct rival call_socket = { "UNIX socket", RIVAL_SLEEPS, stage_prepare_sockets,
+					  socket_side, socket_side };
+
+const struct bench channel_bench = {
+	.name = "channel",
+	.summary = "messages one way over a channel, from memory to memory",
+	.unit = BENCH_BYTES,
+	.sizes = { 1, 64, 1024, 64 << 10 },
+	.batch = 1,
+	.rivals = { &channel_adaptive, &channel_sleeping, &bytes_pipe, &bytes_socket },
+	.ratios = { { &channel_sleeping, &bytes_pipe }, { &channel_sleeping, &bytes_socket } },
+};
+
+const struct bench call_bench = {
+	.name = "call",
+	.summary = "requests with answers of the same size, 8 outstanding",
+	.unit = BENCH_MESSAGES,
+	.sizes = { 1, 64, 1024, 64 << 10 },
+	.batch = 1,
+	.rivals = { &call_adaptive, &call_sleeping, &call_socket },
+	.ratios = { { &call_sleeping, &call_socket } },
+};
