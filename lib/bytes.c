@@ -82,18 +82,25 @@ static int bytes_check(const struct evr_lane *l)
 	return 0;
 }
 
+int evr_bytes_view(struct evr_bytes *bytes)
+{
+	struct evr_lane *l = &bytes->lane;
+
+	bytes->mask = l->span - 1;
+	bytes->frame_max = l->geometry.unit_sz - EVR_FRAME_HEADER_SZ;
+	return bytes_check(l);
+}
+
 int evr_bytes_begin(struct evr_bytes *bytes)
 {
 	struct evr_lane *l = &bytes->lane;
 	int err;
 
-	err = bytes_check(l);
+	err = evr_bytes_view(bytes);
 	if (err) {
 		evr_lane_abandon(l);
 		return err;
 	}
-	bytes->mask = l->span - 1;
-	bytes->frame_max = l->geometry.unit_sz - EVR_FRAME_HEADER_SZ;
 	bytes->frames = evr_a64_load_relaxed(&l->mine->counts.messages);
 	err = evr_lane_start(l);
 	if (!err && l->pos % FRAME_ALIGN) {

@@ -17,6 +17,9 @@ struct evr_frame_view {
 int evr_bytes_geometry(const char *name, uint64_t capacity, uint64_t frame_max,
 		       struct evr_lane_geometry *g);
 
+/* Check the properties of a lane, so that frames can be looked at. -EBADMSG */
+int evr_bytes_view(struct evr_bytes *bytes);
+
 /* After the lane was opened: check its properties and go on where the last holder stopped. -EBADMSG */
 int evr_bytes_begin(struct evr_bytes *bytes);
 

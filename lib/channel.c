@@ -229,12 +229,14 @@ static int channel_may_begin(const struct evr_channel *ch)
 /* What is still there of former sessions nobody has recovered. -EBADMSG */
 static int stream_skip(struct evr_channel *ch, struct evr_bytes *stream)
 {
+	struct evr_peer_id from = owner_id(evr_a64_load_acquire(other_owner(ch)));
 	struct evr_lane *l = &stream->lane;
 	struct evr_frame_view view;
 	uint64_t nr = 0;
 
 	evr_lane_refresh(l);
 	while (evr_lane_avail(l) && evr_bytes_look(stream, l->pos, evr_lane_avail(l), &view)) {
+		evr_channel_bury(ch->peer, ch->geometry.heap, &view, from, owner_id(l->before));
 		l->pos += view.span;
 		nr++;
 	}

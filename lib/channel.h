@@ -26,6 +26,7 @@
 #define EVERING_LIB_CHANNEL_H
 
 #include <evering/channel.h>
+#include <evering/reap.h>
 
 #include "bytes.h"
 #include "owner.h"
@@ -80,6 +81,17 @@ void evr_channel_drop(struct evr_channel *ch);
  * was about to send when it died. Its frames are written before a block is transferred.
  */
 void evr_channel_drop_staged(struct evr_channel *ch);
+
+/*
+ * Free the block of a frame that went from one past holder to another and was not
+ * received. Is it freed now?
+ */
+bool evr_channel_bury(struct evr_peer *peer, const char *heap, const struct evr_frame_view *view,
+		      struct evr_peer_id from, struct evr_peer_id to);
+
+/* For kinds.c. */
+void evr_channel_reap(struct evr_peer *peer, const struct evr_object *obj,
+		      struct evr_reap_report *report);
 
 /* The handle and size in a frame that stands for a block. False: it is too short. */
 static inline bool channel_block_read(const void *data, uint64_t sz, struct channel_block *block)

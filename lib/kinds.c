@@ -2,6 +2,7 @@
 /* Kinds of objects: one row for each noun that lives in the directory. */
 #include "kinds.h"
 
+#include "channel.h"
 #include "heap_table.h"
 #include "log.h"
 #include "mpmc.h"
@@ -13,7 +14,7 @@ static const struct evr_kind kinds[] = {
 	{ EVR_KIND_SLOTS, "slots", NULL },
 	{ EVR_KIND_INBOX, "inbox", NULL },
 	{ EVR_KIND_MPMC, "mpmc", evr_mpmc_settle },
-	{ EVR_KIND_CHANNEL, "channel", NULL },
+	{ EVR_KIND_CHANNEL, "channel", evr_channel_reap },
 	{ EVR_KIND_HEAP, "heap", evr_heap_reap },
 	{ EVR_KIND_POOL, "pool", evr_pool_reap },
 	{ EVR_KIND_LOG, "log", evr_log_settle },

@@ -307,6 +307,58 @@ static void block_sender_waits_for_memory(void **state)
 	evr_waiter_fini(&w);
 }
 
+static void send_three(struct evr_peer *peer)
+{
+	struct evr_message m;
+	struct evr_heap own;
+	struct evr_channel a;
+	int i;
+
+	CHECK(!evr_heap_open(&own, peer, "h"));
+	open_end(peer, &own, &a, EVR_CHANNEL_A);
+	for (i = 0; i < 3; i++) {
+		CHECK(!evr_channel_alloc(&a, 40000, &m));
+		CHECK(!evr_channel_send_message(&a, &m));
+	}
+	child_turn();
+	raise(SIGKILL);
+}
+
+/* Once noticed by who reaps, once by who takes the endpoint next. */
+static void block_sent_to_the_closed_is_freed_with_its_sender(void **state)
+{
+	struct pair *pair = *state;
+	struct evr_channel b;
+	int auto_reap;
+	pid_t pid;
+
+	for (auto_reap = 0; auto_reap < 2; auto_reap++) {
+		open_end(pair->peer, &heap, &b, EVR_CHANNEL_B);
+		pid = start_at(pair, 0, send_three);
+		assert_true(parent_turn());
+		/* It closes without having seen what is sent at that moment. */
+		b.rx[0].lane.corrupt = true;
+		evr_channel_close(&b);
+		if (!auto_reap) {
+			evr_reap_auto(pair->peer, false);
+			parent_done();
+			assert_int_equal(waitpid(pid, NULL, 0), pid);
+			do
+				evr_peer_check(pair->peer);
+			while (evr_channel_open(&b, pair->peer, "c", EVR_CHANNEL_B, 0));
+			evr_channel_close(&b);
+			evr_reap_auto(pair->peer, true);
+			pair_settle(pair);
+			close(log_->to_child[1]);
+			close(log_->to_parent[0]);
+		} else {
+			parent_done();
+			assert_true(finish(pair, pid));
+		}
+		assert_no_block();
+	}
+}
+
 static void send_blocks(struct evr_peer *peer)
 {
 	struct evr_message ms[2], m;
@@ -436,6 +488,7 @@ int main(void)
 		CASE(block_forged_handle_is_skipped),
 		CASE(block_not_received_is_freed_with_the_session),
 		CASE(block_sender_waits_for_memory),
+		CASE(block_sent_to_the_closed_is_freed_with_its_sender),
 		CASE(block_sender_killed_at_each_step),
 		CASE(block_receiver_killed_at_each_step),
 	};
