@@ -3,8 +3,6 @@
  * Calls: completed once each, by an answer, a deadline, a cancellation or the end of the
  * server; ids that are late, doubled or forged; threads on both sides; a server that is
  * killed before each access to shared memory.
- *
- * Mutants seen to fail here: see MUTANTS
  */
 #include "turns.h"
 

@@ -3,7 +3,9 @@
  * Channels: sizes at their limits, both directions, would-block reasons, credit, the
  * ends of directions and sessions, and two processes.
  *
- * Mutants seen to fail here: see the cases' names; MUTANTS
+ * Mutants seen to fail here: an endpoint given out while the other end is in session with
+ * its last holder, or was never asked whether it is (channel_session_*, channel_sender_that_*);
+ * nothing recovered, or nothing dropped, at the end of a session (channel_session_*).
  */
 #include "pair.h"
 
