@@ -3,6 +3,10 @@
  * Calls: completed once each, by an answer, a deadline, a cancellation or the end of the
  * server; ids that are late, doubled or forged; threads on both sides; a server that is
  * killed before each access to shared memory.
+ *
+ * Mutants seen to fail here: an id whose generation stays (call_deadline_*), a request taken
+ * twice (call_forged_*), an answer to the cancelled (call_cancelled_*), requests that the
+ * end of the channel does not complete (call_end_*, call_server_killed_*).
  */
 #include "turns.h"
 

@@ -5,7 +5,8 @@
  * over, none is freed twice.
  *
  * Mutants seen to fail here: nothing recovered at the end of a session
- * (block_not_received_*, block_receiver_*).
+ * (block_not_received_*, block_receiver_*), recovered frames left in the stream
+ * (block_not_received_*).
  */
 #include "turns.h"
 
