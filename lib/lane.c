@@ -235,7 +235,7 @@ int evr_lane_open(struct evr_lane *l, struct evr_peer *peer, const char *name, u
 	l->owner = &owners[role];
 	l->other_owner = &owners[!role];
 	l->calm_step = kind == EVR_KIND_BYTES || kind == EVR_KIND_CHANNEL ? CALM_BYTES :
-								      CALM_ELEMENTS;
+									    CALM_ELEMENTS;
 	err = lane_take(l);
 	if (!err) {
 		err = lane_map(l, 0);
@@ -272,7 +272,8 @@ int evr_lane_view(struct evr_lane *l, struct evr_peer *peer, const struct evr_ob
 
 uint64_t evr_lane_end(const struct evr_lane *l, uint64_t off)
 {
-	return off + sizeof(struct evr_lane_object) + EVR_ROUND_UP(l->geometry.data_sz, EVR_LINE_SZ);
+	return off + sizeof(struct evr_lane_object) +
+	       EVR_ROUND_UP(l->geometry.data_sz, EVR_LINE_SZ);
 }
 
 void evr_lane_abandon(struct evr_lane *l)

@@ -275,16 +275,19 @@ static uint64_t socket_answer(struct stage *stage, uint8_t *buffer, uint64_t cou
 	return sum;
 }
 
+static uint64_t socket_run(struct stage *stage, uint8_t *buffer, uint64_t count)
+{
+	return stage->side == STAGE_NEAR ? socket_ask(stage, buffer, count) :
+					   socket_answer(stage, buffer, count);
+}
+
 static void socket_side(struct stage *stage)
 {
-	bool is_near = stage->side == STAGE_NEAR;
 	uint8_t *buffer = make_buffer(stage);
-	uint64_t (*run)(struct stage * stage, uint8_t * buffer, uint64_t count) =
-		is_near ? socket_ask : socket_answer;
 
-	run(stage, buffer, stage->warmup);
+	socket_run(stage, buffer, stage->warmup);
 	stage_begin(stage);
-	stage->shared->halves[stage->side].check = run(stage, buffer, stage->count);
+	stage->shared->halves[stage->side].check = socket_run(stage, buffer, stage->count);
 	stage_end(stage);
 	free(buffer);
 }
