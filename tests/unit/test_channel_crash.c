@@ -7,7 +7,8 @@
  *
  * Mutants seen to fail here: nothing recovered at the end of a session
  * (channel_receiver_*); an endpoint that counts as there before it has skipped what is
- * old (channel_message_at_each_step_*).
+ * old (channel_message_at_each_step_*); the end told without another look for what was
+ * sent before it (channel_end_at_each_step_*).
  */
 #include "turns.h"
 
@@ -286,6 +287,49 @@ static void channel_message_at_each_step_of_an_open_arrives(void **state)
 	evr_channel_close(&act_end);
 }
 
+static bool act_closes;
+
+static void act_send_and_end(void)
+{
+	act_result = send_value(&act_end, 5);
+	if (act_closes)
+		evr_channel_close(&act_end);
+	else
+		evr_channel_shutdown(&act_end, EVR_SHUT_SEND);
+}
+
+static void channel_end_at_each_step_of_a_receive_comes_last(void **state)
+{
+	struct pair *pair = *state;
+	struct evr_channel a;
+	int64_t got;
+	uint64_t n;
+
+	make_channel(pair);
+	for (n = 1, act_result = 0; act_result != 1; n++) {
+		act_closes = n % 2;
+		assert_int_equal(evr_channel_open(&act_end, pair->peer, "c", EVR_CHANNEL_B, 0), 0);
+		assert_int_equal(evr_channel_open(&a, pair->peer, "c", EVR_CHANNEL_A, 0), 0);
+		assert_int_equal(evr_channel_state(&a), EVR_RING_OK);
+		act_result = 1;
+		steps = 0;
+		act = act_send_and_end;
+		steps_to_live = (n + 1) / 2;
+		got = recv_value(&a);
+		steps_to_live = 0;
+		act = NULL;
+		if (act_result != 1) {
+			assert_int_equal(act_result, 0);
+			/* It saw nothing yet, or the message: never the end before it. */
+			assert_true(got == 5 || (got == -EAGAIN && recv_value(&a) == 5));
+			assert_int_equal(recv_value(&a), -EPIPE);
+		}
+		evr_channel_close(&act_end);
+		evr_channel_close(&a);
+	}
+	assert_true(n > 10);
+}
+
 static void stop_and_send(struct evr_peer *peer)
 {
 	struct evr_channel a;
@@ -416,6 +460,7 @@ int main(void)
 		CASE(channel_receiver_killed_at_each_step),
 		CASE(channel_forgetter_killed_at_each_step),
 		CASE(channel_message_at_each_step_of_an_open_arrives),
+		CASE(channel_end_at_each_step_of_a_receive_comes_last),
 		CASE(channel_stopped_peer_is_not_dead),
 		CASE(channel_hostile_words_do_no_harm),
 	};
