@@ -10,6 +10,8 @@
  */
 #include "turns.h"
 
+#include "channel.h"
+
 #define INLINE_MAX 64
 #define HEAP_SZ (256 << 10)
 

@@ -7,6 +7,8 @@
 #ifndef EVERING_TEST_TURNS_H
 #define EVERING_TEST_TURNS_H
 
+#include "steps.h"
+
 #include <signal.h>
 #include <stdint.h>
 
@@ -15,7 +17,7 @@ static uint64_t steps, steps_to_live;
 /* What happens then instead of a death: another's whole call, made by this process. */
 static void (*act)(void);
 
-static inline void step(void)
+void step(void)
 {
 	if (++steps != steps_to_live)
 		return;
@@ -25,7 +27,6 @@ static inline void step(void)
 		raise(SIGKILL);
 }
 
-#include "steps.h"
 
 #include <sys/mman.h>
 
