@@ -27,7 +27,6 @@ void step(void)
 		raise(SIGKILL);
 }
 
-
 #include <sys/mman.h>
 
 #include "pair.h"
