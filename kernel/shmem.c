@@ -285,8 +285,10 @@ static int pass_mm(struct mm_struct *mm, struct address_space *mapping, bool wai
  * @peer: its ended is true
  * @wait: for the mmap locks, but not longer than until a fatal signal
  *
- * A process can keep its mmap lock for as long as it can make a fault of its own last
- * (FUSE). What it can gain is that the cut is not known to be complete.
+ * What has been passed stays so: of many processes each needs to leave its lock once,
+ * not all at the same time. A process can keep its own for as long as it can make a fault
+ * last (FUSE), or two threads of it fault without a gap. What it can gain is that the
+ * cut is not known to be complete.
  *
  * Context: may sleep; without mmap_lock.
  * Return: 0, -EAGAIN (a lock is taken; not with @wait) or -EINTR.
@@ -294,15 +296,17 @@ static int pass_mm(struct mm_struct *mm, struct address_space *mapping, bool wai
 int evering_alias_cut(struct evering_peer *peer, bool wait)
 {
 	struct address_space *mapping = &file_inode(peer->alias)->i_data;
-	struct mm_struct *mm = NULL;
+	struct mm_struct *mm;
 	int rc = 0;
 
 	spin_lock(&peer->segment->lock);
 	evering_alias_resize(peer, 0);
 	spin_unlock(&peer->segment->lock);
 	unmap_mapping_range(mapping, 0, 0, 1);
-	while (!rc && (mm = next_mm(mapping, mm))) {
+	while (!rc && (mm = next_mm(mapping, peer->passed))) {
 		rc = pass_mm(mm, mapping, wait);
+		if (!rc)
+			peer->passed = mm;
 		mmput(mm);
 		cond_resched();
 	}

@@ -6,15 +6,17 @@
  * under way. What is the same is tested by the other programs, which manifest runs on
  * this backing too.
  *
- * Seen to fail: controls/shmem-faults-not-awaited.
+ * Seen to fail: controls/shmem-faults-not-awaited, controls/shmem-cut-starts-over.
  */
 
 #include <liburing.h>
 #include <linux/userfaultfd.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
+#include <sys/wait.h>
 
 #include "smaps.h"
 #include "victim.h"
@@ -24,6 +26,8 @@
 #define PEER_BYTES (2 * EV_BLOCK)
 #define RACE_ROUNDS 160
 #define CHILD_ROUNDS 20
+#define CROWD 8
+#define CROWD_BYTES (8UL << 20)
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
@@ -515,6 +519,72 @@ static void shmem_death_cuts_a_faulting_child_off(void **state)
 	}
 }
 
+/* Its mmap lock is taken most of the time, but not always. */
+static void hold_lock_mostly(struct role *role)
+{
+	struct pollfd leash = { .fd = role->leash };
+	int ready = (int)role->arg;
+	char *heap = mmap(NULL, CROWD_BYTES, RW, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	EV_CHECK(heap != MAP_FAILED);
+	EV_EQ(write(ready, "", 1), 1);
+	while (poll(&leash, 1, 0) == 0) {
+		EV_EQ(madvise(heap, CROWD_BYTES, MADV_POPULATE_WRITE), 0);
+		EV_EQ(madvise(heap, CROWD_BYTES, MADV_DONTNEED), 0);
+		usleep(1000);
+	}
+}
+
+static void be_a_crowd(struct role *role)
+{
+	pid_t others[CROWD - 1];
+	int i, status;
+
+	for (i = 0; i < CROWD - 1; i++) {
+		others[i] = fork();
+		EV_CHECK(others[i] >= 0);
+		if (others[i] == 0) {
+			hold_lock_mostly(role);
+			_exit(0);
+		}
+	}
+	hold_lock_mostly(role);
+	for (i = 0; i < CROWD - 1; i++) {
+		EV_EQ(waitpid(others[i], &status, 0), others[i]);
+		EV_EQ(status, 0);
+	}
+	EV_EQ(ev_touch_write(role->memory), SIGBUS);
+}
+
+static void leave_crowd(struct ev_link *link, struct role *role)
+{
+	int ready[2], i;
+	char byte;
+
+	(void)link;
+	EV_EQ(pipe(ready), 0);
+	role->arg = (uint64_t)ready[1];
+	EV_EQ(madvise(role->memory, PEER_BYTES, MADV_DOFORK), 0);
+	role_fork_orphan(role, be_a_crowd);
+	for (i = 0; i < CROWD; i++)
+		EV_EQ(read(ready[0], &byte, 1), 1);
+}
+
+/* Each lock is free now and then, all of them together never: the end comes all the same. */
+static void shmem_death_passes_a_crowd_one_by_one(void **state)
+{
+	struct watch *w = *state;
+	struct role role = { .seg = w->seg, .prepare = leave_crowd };
+	struct victim v;
+
+	victim_start(&v, &role);
+	watch_settle(w);
+	victim_kill(&v);
+	watch_expect_death(w, &v.peer, EVERING_EXIT_EXIT, SIGKILL);
+	victim_bury(&v);
+	watch_reap(w, &v.peer);
+}
+
 int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, start, stop)
@@ -534,6 +604,7 @@ int main(void)
 		CASE(shmem_execve_of_a_sharing_parent_is_seen),
 		CASE(shmem_revoke_racing_faults_leaves_no_mapping),
 		CASE(shmem_death_cuts_a_faulting_child_off),
+		CASE(shmem_death_passes_a_crowd_one_by_one),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
