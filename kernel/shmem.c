@@ -307,7 +307,8 @@ int evering_alias_cut(struct evering_peer *peer, bool wait)
 		rc = pass_mm(mm, mapping, wait);
 		if (!rc)
 			peer->passed = mm;
-		mmput(mm);
+		/* The last one tears the mm down, and waits for its aio: that is not ours to do. */
+		mmput_async(mm);
 		cond_resched();
 	}
 	if (!rc)
