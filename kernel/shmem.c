@@ -121,8 +121,13 @@ int evering_alias_create(struct evering_peer *peer)
 	if (IS_ERR(file))
 		return PTR_ERR(file);
 	inode = file_inode(file);
-	/* Through /proc/PID/map_files: cannot be opened, truncated or changed. */
+	/*
+	 * Through /proc/PID/map_files: cannot be opened, truncated or changed. Nor looked at
+	 * by shmem's stat, which would look at i_mapping while it is taken back. What our
+	 * own inodes have to begin with is the kernel's, and outlives the module.
+	 */
 	inode->i_fop = peer->node.inode->i_fop;
+	inode->i_op = d_inode(peer->node.inode->i_sb->s_root)->i_op;
 	inode->i_flags |= S_PRIVATE | S_IMMUTABLE | S_NOATIME | S_NOCMTIME;
 	/* Who walks the superblock (drop_caches) must not get at i_mapping: it is lent. */
 	spin_lock(&inode->i_sb->s_inode_list_lock);
