@@ -519,7 +519,8 @@ static void two_processes(struct pair *pair, enum evr_wait_policy policy, uint64
 			memset(data, (int)sent, sizeof(data));
 			m = (struct evr_message){ .data = data,
 						  .sz = sent % (INLINE_MAX + 1),
-						  .tag = sent++ };
+						  .tag = sent };
+			sent++;
 			CHECK(!TIMELY(evr_channel_send_wait(&ch, &w, &m, until_ns)));
 			continue;
 		}
