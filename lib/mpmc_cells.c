@@ -101,12 +101,28 @@ static inline enum verdict cell_judge(const struct evr_mpmc *q, enum evr_role ro
 	return CELL_IS_ASTRAY;
 }
 
-/* The next lap's cell, over what was dropped there. */
-static void cell_pass(struct evr_mpmc *q, uint64_t pos, uint64_t u_word)
+static void mpmc_wake(struct evr_mpmc *q, enum evr_role whom, uint32_t nr)
+{
+	struct evr_mpmc_end *end = &q->ends[whom];
+	uint32_t rung = evr_crowd_wake(q->peer, end->waiting, &end->waker, nr);
+
+	if (rung)
+		evr_a64_fetch_add(&q->shared->tallies.rings[!whom], rung);
+}
+
+/*
+ * The next lap's cell, over what was dropped there. A producer that comes here sees for
+ * itself; but one that waits for room for a run does not come as far as a consumer, and
+ * there is no element whose removal would wake it.
+ */
+static void cell_pass(struct evr_mpmc *q, enum evr_role role, uint64_t pos, uint64_t u_word)
 {
 	uint64_t next = cell_word((cell_lap(u_word) + 1) & LAP_MASK, 0, CELL_EMPTY);
+	struct evr_mpmc_end *in = &q->ends[EVR_PRODUCER];
 
-	evr_a64_cas(cell_at(q, pos), &u_word, next); /* MPMC-CELL */
+	if (evr_a64_cas(cell_at(q, pos), &u_word, next) && /* MPMC-CELL */
+	    role == EVR_CONSUMER && evr_crowd_is_alert(in->waiting, &in->waker))
+		mpmc_wake(q, EVR_PRODUCER, UINT32_MAX);
 }
 
 enum mpmc_front evr_mpmc_front(struct evr_mpmc *q, enum evr_role role, uint64_t *u_word)
@@ -135,7 +151,7 @@ enum mpmc_front evr_mpmc_front(struct evr_mpmc *q, enum evr_role role, uint64_t 
 			evr_mpmc_search(q, role);
 			break;
 		case CELL_IS_HOLE:
-			cell_pass(q, end->pos, *u_word);
+			cell_pass(q, role, end->pos, *u_word);
 			break;
 		case CELL_IS_CLAIMED:
 			if (!claim_is_dead(q, *u_word))
@@ -250,15 +266,6 @@ static inline void cells_settle(struct evr_mpmc *q, enum evr_role role, uint64_t
 			evr_a64_store_release(cell_at(q, pos + run), /* MPMC-CELL */
 					      cell_word((lap + 1) & LAP_MASK, 0, CELL_EMPTY));
 	}
-}
-
-static void mpmc_wake(struct evr_mpmc *q, enum evr_role whom, uint32_t nr)
-{
-	struct evr_mpmc_end *end = &q->ends[whom];
-	uint32_t rung = evr_crowd_wake(q->peer, end->waiting, &end->waker, nr);
-
-	if (rung)
-		evr_a64_fetch_add(&q->shared->tallies.rings[!whom], rung);
 }
 
 /*

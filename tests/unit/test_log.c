@@ -11,6 +11,8 @@
 
 #include <sys/mman.h>
 
+#include "crowd.h"
+
 #define CAPACITY 1024
 #define UNITS (CAPACITY / 64)
 
@@ -532,6 +534,58 @@ static void log_settler_killed_at_each_step_counts_once(void **state)
 	evr_log_close(&out);
 }
 
+static void wait_for_half(struct evr_peer *peer, void *arg)
+{
+	struct evr_waiter waiter;
+	uint8_t data[496] = { 0 };
+	struct evr_log log;
+
+	CHECK(!evr_log_open(&log, peer, "l", EVR_PRODUCER));
+	CHECK(!evr_waiter_init(&waiter, peer, EVR_WAIT_SLEEP));
+	CHECK(!TIMELY(evr_log_write_wait(&log, &waiter, data, sizeof(data), until_ns)));
+	evr_waiter_fini(&waiter);
+	evr_log_close(&log);
+}
+
+/* Until somebody has gone to sleep so often, and sleeps. */
+static void await_sleeper(const struct evr_log *log, uint64_t times)
+{
+	struct evr_crowd *crowd = log->cells.ends[EVR_PRODUCER].waiting;
+	uint64_t until = pair_deadline();
+
+	while (evr_a64_load_acquire(&crowd->state) / CROWD_EPOCH < times) {
+		assert_true(evr_now_ns() < until);
+		pair_sleep_us(1000);
+	}
+	/* It looks once more; if that comes late, it finds what it should be woken for. */
+	pair_sleep_us(20000);
+}
+
+/* All of the log becomes holes, and no record is there whose release would wake anybody. */
+static void log_holes_passed_by_the_consumer_wake_who_waits_for_room(void **state)
+{
+	struct pair *pair = *state;
+	struct evr_log in, out;
+	uint64_t sz;
+	pid_t pid;
+
+	make_log(pair, CAPACITY, CAPACITY - EVR_RECORD_HEADER_SZ);
+	open_both(pair, &in, &out);
+	assert_non_null(evr_log_reserve(&in, CAPACITY - EVR_RECORD_HEADER_SZ));
+	pid = pair_fork(pair, wait_for_half, NULL);
+	await_sleeper(&in, 1);
+	evr_log_cancel(&in);
+	/* It was woken, and finds the first unit free, which is not enough. */
+	await_sleeper(&in, 2);
+	/* Passes the holes, and may find already what was written then. */
+	evr_log_peek(&out, &sz);
+	pair_join(pid);
+	assert_non_null(evr_log_peek(&out, &sz));
+	assert_int_equal(sz, 496);
+	evr_log_close(&in);
+	evr_log_close(&out);
+}
+
 static void log_stopped_claimer_is_not_dead(void **state)
 {
 	struct pair *pair = *state;
@@ -581,6 +635,7 @@ int main(void)
 		SMALL(log_producer_killed_at_each_step_leaves_whole_records),
 		SMALL(log_consumer_killed_at_each_step_redelivers_what_it_had),
 		SMALL(log_settler_killed_at_each_step_counts_once),
+		SMALL(log_holes_passed_by_the_consumer_wake_who_waits_for_room),
 		SMALL(log_stopped_claimer_is_not_dead),
 	};
 
