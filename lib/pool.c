@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <evering/bell.h>
 #include <evering/pool.h>
 
 #include "backend.h"
@@ -257,16 +258,20 @@ static void pool_wake(struct pool_map *map)
 {
 	struct pool_header *h = map->header;
 	uint64_t u_waiting, u_owner;
-	int i;
+	int i, bell;
 
 	evr_fence(); /* PARK */
 	u_waiting = evr_a64_load_relaxed(&h->waiting);
 	for (; u_waiting; u_waiting &= u_waiting - 1) {
 		i = __builtin_ctzll(u_waiting);
+		bell = evr_need_look(&h->seats[i].need, &map->last_epoch[i]);
+		if (bell < 0)
+			continue;
+		/* After the need word: a new owner has taken the seat before it sleeps there. */
 		u_owner = evr_a64_load_acquire(&h->seats[i].owner);
+		/* -ESTALE: it died in its sleep. Nobody is there to be woken. */
 		if (u_owner)
-			evr_wake(map->peer, &h->seats[i].need, seat_owner(u_owner),
-				 &map->last_epoch[i]);
+			evr_bell_ring(map->peer, seat_owner(u_owner), 1ULL << bell);
 	}
 }
 

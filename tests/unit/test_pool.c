@@ -4,7 +4,8 @@
  * memory leaves of them.
  *
  * Mutants seen to fail here: no wake after a free (pool_waiters_*), a claim that names
- * nobody (pool_exhausted_* and others).
+ * nobody (pool_exhausted_* and others), a seat's owner looked at before its need word
+ * (pool_next_in_a_seat_*).
  */
 #include "steps.h"
 
@@ -16,10 +17,17 @@
 
 /* 0: count only. */
 static uint64_t steps, steps_to_live;
+/* What happens then, instead of death: another's turn, in between. */
+static void (*steps_turn)(void *arg);
+static void *steps_arg;
 
 void step(void)
 {
-	if (++steps == steps_to_live)
+	if (++steps != steps_to_live)
+		return;
+	if (steps_turn)
+		steps_turn(steps_arg);
+	else
 		raise(SIGKILL);
 }
 
@@ -237,6 +245,80 @@ static void pool_waiters_all_get_their_turn(void **state)
 	evr_pool_close(&pool);
 }
 
+struct succession {
+	struct pair *pair;
+	struct evr_pool *before; /* sits where the next will sit */
+	pid_t pid; /* 0: not yet */
+};
+
+static void wait_for_large(struct evr_peer *peer, void *arg)
+{
+	struct evr_waiter waiter;
+	struct evr_block block;
+	struct evr_pool pool;
+
+	CHECK(!evr_pool_open(&pool, peer, "pool"));
+	CHECK(!evr_waiter_init(&waiter, peer, EVR_WAIT_SLEEP));
+	CHECK(!TIMELY(evr_pool_alloc_wait(&pool, &waiter, 4096, &block, until_ns)));
+	CHECK(!evr_pool_free(&pool, block.handle));
+	evr_waiter_fini(&waiter);
+	evr_pool_close(&pool);
+}
+
+static void take_the_seat_and_sleep(void *arg)
+{
+	struct succession *s = arg;
+	uint64_t until = pair_deadline();
+	struct pool_seat *seat;
+
+	seat = &s->before->own->map.header->seats[s->before->own->seat];
+	evr_pool_close(s->before);
+	s->pid = pair_fork(s->pair, wait_for_large, NULL);
+	while ((evr_a64_load_acquire(&seat->need.word) & EVR_NEED_STATE) != EVR_NEED_ASLEEP) {
+		assert_true(evr_now_ns() < until);
+		pair_sleep_us(1000);
+	}
+	/* Its last look; if that comes late, it finds what it should be woken for. */
+	pair_sleep_us(20000);
+}
+
+/* At each access of who frees another block: it must not be taken for woken already. */
+static void pool_next_in_a_seat_is_woken_too(void **state)
+{
+	struct evr_block large, small;
+	struct evr_pool mine, before;
+	struct pair *pair = *state;
+	struct succession s = { pair, &before, 0 };
+	struct evr_peer *other;
+	uint64_t n;
+
+	assert_int_equal(evr_peer_attach(&other, pair->segment, NULL), 0);
+	assert_int_equal(evr_pool_open(&mine, pair->peer, "pool"), 0);
+	for (n = 1; s.pid || n == 1; n++) {
+		assert_int_equal(evr_pool_alloc(&mine, 4096, &large), 0);
+		assert_int_equal(evr_pool_alloc(&mine, 64, &small), 0);
+		assert_int_equal(evr_pool_open(&before, other, "pool"), 0);
+		/* As one that waits leaves it, or has died. */
+		evr_a64_fetch_or(&mine.own->map.header->waiting, 1ULL << before.own->seat);
+		s.pid = 0;
+		steps_turn = take_the_seat_and_sleep;
+		steps_arg = &s;
+		steps = 0;
+		steps_to_live = n;
+		assert_int_equal(evr_pool_free(&mine, small.handle), 0);
+		steps_to_live = 0;
+		assert_int_equal(evr_pool_free(&mine, large.handle), 0);
+		if (s.pid)
+			pair_join(s.pid);
+		else
+			evr_pool_close(&before);
+	}
+	steps_turn = NULL;
+	assert_true(n > 3);
+	evr_pool_close(&mine);
+	evr_peer_detach(other);
+}
+
 static void pool_wait_ends_at_its_deadline(void **state)
 {
 	struct pair *pair = *state;
@@ -394,6 +476,7 @@ int main(void)
 		CASE(pool_hostile_geometry_is_found),
 		CASE(pool_hostile_words_do_no_harm),
 		CASE(pool_waiters_all_get_their_turn),
+		CASE(pool_next_in_a_seat_is_woken_too),
 		CASE(pool_wait_ends_at_its_deadline),
 		CASE(pool_holder_killed_wakes_who_waits),
 		CASE(pool_user_killed_at_each_step_keeps_no_block),
