@@ -8,7 +8,9 @@
  *   the first -> SLAB or RUN: now it is one thing
  *
  * and back: the others first, the first last. So whatever is left half-way has a head
- * that says so, and names who was at it. A CONT is under a head that covers it.
+ * that says so, and names who was at it. A CONT is under a head that covers it. Two
+ * claims of one peer may stand in each other's way when it dies: a first that says
+ * more than 1 is never taken for a part of the other, for its own parts would be left.
  */
 #include <errno.h>
 #include <sys/mman.h>
@@ -171,7 +173,7 @@ uint64_t evr_heap_release(struct heap_map *map, struct heap_arena *a, uint32_t h
 		kind = heap_own_kind(u_part);
 		if (!(kind == OWN_CONT && heap_own_arg(u_part) == i) &&
 		    !(kind == OWN_CLAIM && heap_own_stamp(u_part) == heap_own_stamp(u_own) &&
-		      heap_own_kind(u_own) == OWN_CLAIM))
+		      heap_own_arg(u_part) == 1 && heap_own_kind(u_own) == OWN_CLAIM))
 			continue;
 		if (evr_a64_cas(&a->own[head + i], &u_part, u_part & OWN_GEN_MASK)) /* HEAP-SLAB */
 			used_set(a, head + i, false);

@@ -18,10 +18,16 @@
 
 /* 0: count only. */
 static uint64_t steps, steps_to_live;
+/* What happens then, instead of death: another's turn, in between. */
+static void (*steps_turn)(void);
 
 void step(void)
 {
-	if (++steps == steps_to_live)
+	if (++steps != steps_to_live)
+		return;
+	if (steps_turn)
+		steps_turn();
+	else
 		raise(SIGKILL);
 }
 
@@ -177,6 +183,58 @@ static void use_sizes(struct evr_peer *peer, struct evr_heap *heap, struct talk 
 static void reap_user_killed_at_each_step_leaves_nothing(void **state)
 {
 	sweep(*state, use_sizes, NULL);
+}
+
+static struct evr_heap *second;
+static struct talk *second_talk;
+static uint64_t first_to_live, second_to_live;
+
+/* The turn of another thread, that comes so far; then both are dead. */
+static void claim_in_between(void)
+{
+	steps_turn = NULL;
+	steps = 0;
+	steps_to_live = second_to_live;
+	evr_heap_alloc(second, 3 * 4096);
+	second_talk->child_ready = 2;
+	raise(SIGKILL);
+}
+
+static void use_two_threads(struct evr_peer *peer, struct evr_heap *heap, struct talk *talk)
+{
+	struct evr_heap other;
+
+	CHECK(!evr_heap_open(&other, peer, "heap"));
+	second = &other;
+	second_talk = talk;
+	steps_turn = claim_in_between;
+	steps_to_live = steps + first_to_live;
+	CHECK(evr_heap_alloc(heap, 4 * 4096).ptr);
+	_exit(0);
+}
+
+static void reap_two_threads_killed_in_their_claims_leave_nothing(void **state)
+{
+	struct scene *scene = *state;
+	bool first = true;
+	uint64_t n, k;
+	pid_t pid;
+
+	for (n = 1; first; n++) {
+		for (k = 1; first; k++) {
+			assert_true(n < STEPS_MAX && k < STEPS_MAX);
+			first_to_live = n;
+			second_to_live = k;
+			pid = child_start(scene, 0, use_two_threads);
+			scene->talk->parent_ready = 1;
+			first = child_end(pid);
+			pair_settle(scene->pair);
+			assert_empty(&scene->heap, n);
+			if (scene->talk->child_ready == 2)
+				break;
+		}
+	}
+	printf("# died before each of %llu accesses\n", (unsigned long long)n - 2);
 }
 
 /* Slabs fill up, the store overflows, another handle of the same peer frees and adopts. */
@@ -436,6 +494,7 @@ int main(void)
 #define CASE(fn) cmocka_unit_test_setup_teardown(fn, open_scene, close_scene)
 	const struct CMUnitTest tests[] = {
 		CASE(reap_user_killed_at_each_step_leaves_nothing),
+		CASE(reap_two_threads_killed_in_their_claims_leave_nothing),
 		CASE(reap_slabs_killed_at_each_step_leave_nothing),
 		CASE(reap_sender_killed_at_each_step_loses_no_block),
 		CASE(reap_receiver_killed_at_each_step_keeps_no_block),
