@@ -4,22 +4,22 @@
  *
  * A dead peer's claim is settled through a ledger, one for holes and one for losses:
  *
- *   {count:23 | lap:8 | run:8 | idx:24 | 1}   the claim at idx is being settled
- *   {count:23 | 0 .......................}   all are that were begun
+ *   {count:23 | run:8 | pos:32 | 1}   the claim at that position is being settled
+ *   {count:23 | 0 ...............}   all are that were begun
  *
  * Whoever begins has loaded the ledger, then found the claim; the CAS that names it
  * there fails if another one was settled in between. Whoever finds it named changes the
  * cells, each by a CAS from what the claim left, the one that was claimed last, and then moves
  * the ledger on by a CAS that adds the run. So each claim is counted once, wherever
- * those who settle it die.
+ * those who settle it die. Who comes so late that the cell has another claim by
+ * then sees another lap there: the position says as much of it as the cell itself,
+ * or goes 2^32 elements far.
  */
 #include "mpmc_cell.h"
 
 #define LEDGER_OPEN 1ULL
-#define LEDGER_IDX_SHIFT 1
-#define LEDGER_IDX ((1ULL << 24) - 1)
-#define LEDGER_RUN_SHIFT 25
-#define LEDGER_LAP_SHIFT 33
+#define LEDGER_POS_SHIFT 1
+#define LEDGER_RUN_SHIFT 33
 #define LEDGER_COUNT_SHIFT 41
 
 /* One cell of a claim that is being settled, but its first. */
@@ -40,13 +40,13 @@ static void cell_drop(struct evr_mpmc *q, enum evr_role role, uint64_t pos)
 /* Do what the ledger says, unless it is done. */
 static void ledger_finish(struct evr_mpmc *q, enum evr_role role, uint64_t u_ledger)
 {
-	uint64_t idx = u_ledger >> LEDGER_IDX_SHIFT & LEDGER_IDX & q->mask;
-	uint64_t run = u_ledger >> LEDGER_RUN_SHIFT & RUN_MASK;
+	uint32_t named = (uint32_t)(u_ledger >> LEDGER_POS_SHIFT);
+	uint64_t idx = named & q->mask, run = u_ledger >> LEDGER_RUN_SHIFT & RUN_MASK;
 	uint64_t u_word = evr_a64_load_acquire(cell_at(q, idx)); /* MPMC-CELL */
 	uint64_t lap = cell_lap(u_word), pos = lap << q->shift | idx, dropped, i;
 
 	if (is_claim(role, u_word) && cell_run(u_word) == run && run && run - 1 <= q->mask &&
-	    (lap & 0xff) == (u_ledger >> LEDGER_LAP_SHIFT & 0xff)) {
+	    (uint32_t)pos == named) {
 		for (i = run; --i;)
 			cell_drop(q, role, pos + i);
 		dropped = role == EVR_PRODUCER ? cell_word(lap, 0, CELL_HOLE) :
@@ -60,7 +60,7 @@ static void ledger_finish(struct evr_mpmc *q, enum evr_role role, uint64_t u_led
 uint32_t evr_mpmc_drop(struct evr_mpmc *q, enum evr_role role, uint64_t idx, bool is_ours)
 {
 	struct evr_a64 *ledger = &q->shared->ledgers[role];
-	uint64_t u_ledger, u_word, next;
+	uint64_t u_ledger, u_word, pos, next;
 	int tries;
 
 	for (tries = 0; tries < MPMC_TRIES_MAX; tries++) {
@@ -74,8 +74,9 @@ uint32_t evr_mpmc_drop(struct evr_mpmc *q, enum evr_role role, uint64_t idx, boo
 			return 0;
 		if (is_ours ? cell_stamp(u_word) != q->stamp : !claim_is_dead(q, u_word))
 			return 0;
-		next = u_ledger | (cell_lap(u_word) & 0xff) << LEDGER_LAP_SHIFT |
-		       cell_run(u_word) << LEDGER_RUN_SHIFT | idx << LEDGER_IDX_SHIFT | LEDGER_OPEN;
+		pos = cell_lap(u_word) << q->shift | idx;
+		next = u_ledger | cell_run(u_word) << LEDGER_RUN_SHIFT |
+		       (pos & UINT32_MAX) << LEDGER_POS_SHIFT | LEDGER_OPEN;
 		if (!evr_a64_cas(ledger, &u_ledger, next)) /* MPMC-LEDGER */
 			continue;
 		ledger_finish(q, role, next);

@@ -636,6 +636,78 @@ static void mpmc_storm_of_kills_keeps_the_queue_going(void **state)
 	evr_mpmc_close(&queue);
 }
 
+/* Three handles of one queue, of which one is at its cancel when the others come by. */
+struct late {
+	struct evr_mpmc *held, *other;
+	bool came, reached;
+};
+
+static void go_far_and_claim_there(void *arg)
+{
+	struct late *late = arg;
+	uint64_t i, value = 1;
+
+	late->came = true;
+	/* To the same cell, with the last eight bits of the lap the same. */
+	for (i = 1; i < 256 * CAPACITY; i++)
+		if (evr_mpmc_push(late->held, &value, 1) != 1 ||
+		    evr_mpmc_pop(late->other, &value, 1) != 1)
+			return;
+	late->reached = true;
+	assert_non_null(evr_mpmc_reserve(late->held));
+	assert_true((uint32_t)late->held->ends[EVR_PRODUCER].grant == 256 * CAPACITY);
+	/* It finds the ledger as the one that we come between has left it. */
+	assert_non_null(evr_mpmc_reserve(late->other));
+	evr_mpmc_cancel(late->other);
+}
+
+static void mpmc_settler_that_comes_late_leaves_a_later_claim(void **state)
+{
+	struct evr_mpmc mine, held, other;
+	struct late late = { &held, &other, false, false };
+	struct pair *pair = *state;
+	struct evr_object object;
+	struct evr_mpmc_counts c;
+	uint64_t n, value, reached = 0;
+	bool came = true;
+
+	for (n = 1; came; n++) {
+		assert_true(n < STEPS_MAX);
+		make_queue(pair, 8);
+		assert_int_equal(evr_mpmc_open(&mine, pair->peer, "q", 0), 0);
+		assert_int_equal(evr_mpmc_open(&held, pair->peer, "q", 0), 0);
+		assert_int_equal(evr_mpmc_open(&other, pair->peer, "q", 0), 0);
+		assert_non_null(evr_mpmc_reserve(&mine));
+		late.reached = late.came = false;
+		steps_turn = go_far_and_claim_there;
+		steps_arg = &late;
+		steps = 0;
+		steps_to_live = n;
+		evr_mpmc_cancel(&mine);
+		steps_to_live = 0;
+		came = late.came;
+		if (late.reached) {
+			reached++;
+			assert_int_equal(evr_mpmc_pop(&other, &value, 1), 0);
+			assert_int_equal(evr_mpmc_state(&other), EVR_RING_BUSY);
+			*(uint64_t *)evr_mpmc_reserve(&held) = 77;
+			evr_mpmc_commit(&held);
+			assert_int_equal(evr_mpmc_pop(&other, &value, 1), 1);
+			assert_int_equal(value, 77);
+			assert_int_equal(evr_mpmc_pop(&other, &value, 1), 0);
+			evr_mpmc_counts(&other, &c);
+			assert_true(c.holes == 2 && c.in == c.out);
+		}
+		evr_mpmc_close(&mine);
+		evr_mpmc_close(&held);
+		evr_mpmc_close(&other);
+		assert_int_equal(evr_dir_find(pair->peer, "q", &object), 0);
+		assert_int_equal(evr_dir_remove(pair->peer, &object), 0);
+	}
+	steps_turn = NULL;
+	assert_true(reached > 0);
+}
+
 int main(void)
 {
 #define CASE(fn) cmocka_unit_test_setup_teardown(fn, open_record, close_record)
@@ -645,6 +717,7 @@ int main(void)
 		CASE(mpmc_words_killed_at_each_step_need_no_repair),
 		CASE(mpmc_consumer_killed_at_each_step_counts_its_loss),
 		CASE(mpmc_settler_killed_at_each_step_counts_once),
+		CASE(mpmc_settler_that_comes_late_leaves_a_later_claim),
 		CASE(mpmc_claims_of_the_dead_are_reported),
 		CASE(mpmc_waiter_killed_at_each_step_leaves_no_seat),
 		CASE(mpmc_waker_killed_at_each_step_wakes_all_the_same),
