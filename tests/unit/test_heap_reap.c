@@ -7,7 +7,8 @@
  * Mutants seen to fail here: claims, slabs, stores or blocks on their way that are not
  * reaped (most), a chunk whose bit is not set before a claim or a transfer, a run that is
  * released by halves, bits emptied before their chunks were settled (reap_reaper_*), bits of
- * dead holders that stay (reap_holder_*).
+ * dead holders that stay (reap_holder_*), the head of one claim freed as a part of another
+ * (reap_two_threads_*).
  */
 #include "steps.h"
 

@@ -3,9 +3,11 @@
  * Logs: limits, records across the end of the memory, several processes, hostile words;
  * and a real process killed before its n-th access to shared memory, for each n.
  *
- * Mutants seen to fail here: a record's first unit published before the others
- * (log_producer_*, log_three_*), the consumer's position not noted (log_consumer_*), a
- * length that is not checked (log_hostile_*), room looked at without its extent (hangs).
+ * Mutants seen to fail here: the consumer's position not noted (log_consumer_*,
+ * log_producer_*, log_*_processes_* and others), a length that is not checked
+ * (log_hostile_length_*), no wake when a consumer passes holes (log_holes_*); the cells of
+ * a run left from its first on, and a wait for room that does not look at all of it
+ * (both hang). Orders between processes are tests/model/mutants/log.mutants' to show.
  */
 #include "die.h"
 

@@ -3,7 +3,8 @@
  * Queues of many: limits, laps across 2^29, several processes, hostile words. What becomes
  * of claims whose owner dies is test_mpmc_death.c's.
  *
- * Mutants seen to fail here: see the end of test_mpmc_death.c's header.
+ * Mutant seen to fail here: a state that is none is let pass (mpmc_nonsense_*). Those
+ * of the edges are in tests/model/mutants/mpmc.mutants, and fail in the explorer.
  */
 #include <sys/mman.h>
 

@@ -3,6 +3,10 @@
  * Queues of many, and death: a real process is killed before its n-th access to shared
  * memory, for each n, while it pushes, pops, waits, settles the claims of others. Then
  * the counts must add up, exactly, and the queue must go on.
+ *
+ * Mutants seen to fail here: of a dead peer's run only the first cell is settled
+ * (mpmc_producer_*, mpmc_consumer_*), eight bits of the lap in the ledger
+ * (mpmc_settler_that_comes_late_*).
  */
 #include "die.h"
 
