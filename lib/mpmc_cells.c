@@ -120,8 +120,8 @@ static void cell_pass(struct evr_mpmc *q, enum evr_role role, uint64_t pos, uint
 	uint64_t next = cell_word((cell_lap(u_word) + 1) & LAP_MASK, 0, CELL_EMPTY);
 	struct evr_mpmc_end *in = &q->ends[EVR_PRODUCER];
 
-	if (evr_a64_cas(cell_at(q, pos), &u_word, next) && /* MPMC-CELL */
-	    role == EVR_CONSUMER && evr_crowd_is_alert(in->waiting, &in->waker))
+	evr_a64_cas(cell_at(q, pos), &u_word, next); /* MPMC-CELL */
+	if (role == EVR_CONSUMER && evr_crowd_is_alert(in->waiting, &in->waker))
 		mpmc_wake(q, EVR_PRODUCER, UINT32_MAX);
 }
 
