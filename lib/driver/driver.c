@@ -167,7 +167,7 @@ static int driver_make(struct evr_driver *d)
 	if (err)
 		return err;
 	completions = d->ring.exists ? d->ring.cq_entries : d->options.completions;
-	d->credits_max = completions - completions / 8;
+	d->credits_max = completions - (completions < 8 ? completions > 1 : completions / 8);
 	if (d->credits_max > 16)
 		d->credits_max -= 8;
 	d->credits = d->credits_max;

@@ -26,8 +26,8 @@
 #define FEATURES_NEEDED                                                         \
 	(IORING_FEAT_NODROP | IORING_FEAT_EXT_ARG | IORING_FEAT_SUBMIT_STABLE | \
 	 IORING_FEAT_FAST_POLL)
-/* Each ends in one CQE; there is room for them beyond the credits. */
-#define CANCELS_OUT_MAX(d) ((d)->ring.cq_entries / 8)
+/* Each ends in one CQE; there is room for them beyond the credits, in any ring for one. */
+#define CANCELS_OUT_MAX(d) ((d)->ring.cq_entries < 8 ? 1 : (d)->ring.cq_entries / 8)
 
 static int ring_setup(struct evr_driver *d, uint32_t flags)
 {

@@ -9,11 +9,15 @@
 
 #define MULTI_CREDITS 8
 
-static uint8_t credits_of(const struct row *row, const struct evr_op *op)
+/* Never more than there are: an op that can have none would wait for ever. */
+static uint8_t credits_of(const struct evr_driver *d, const struct row *row,
+			  const struct evr_op *op)
 {
+	uint32_t need = row->flags & ROW_NOTIFIES ? 2 : 1;
+
 	if (op->flags & EVR_OP_MULTISHOT)
-		return MULTI_CREDITS;
-	return row->flags & ROW_NOTIFIES ? 2 : 1;
+		need = MULTI_CREDITS;
+	return (uint8_t)(need < d->credits_max ? need : d->credits_max);
 }
 
 static int refuse(struct evr_driver *d, int err)
@@ -253,7 +257,7 @@ int evr_op_restart(struct evr_driver *d, struct slot *s, uint32_t index)
 int evr_op_start(struct evr_driver *d, struct slot *s, uint32_t index)
 {
 	const struct evr_op *op = &extra_at(d, index)->op;
-	uint8_t need = credits_of(evr_rows[s->op], op);
+	uint8_t need = credits_of(d, evr_rows[s->op], op);
 
 	if (s->credits)
 		need = 0;
@@ -268,7 +272,7 @@ int evr_op_start(struct evr_driver *d, struct slot *s, uint32_t index)
 static int start_or_wait(struct evr_driver *d, struct slot *s, uint32_t index,
 			 const struct evr_op *op)
 {
-	uint8_t need = credits_of(evr_rows[s->op], op);
+	uint8_t need = credits_of(d, evr_rows[s->op], op);
 	int err;
 
 	/* A timer takes no place in any ring. */

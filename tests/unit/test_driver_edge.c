@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The edges of the driver: the smallest rings, a queue that nobody takes from, ops that
+ * change their way, and cancels that come before their op has begun.
+ *
+ * Each case was seen to fail (or to hang) before what it tests was mended; no case of the
+ * other programs did.
+ */
+#include "loop.h"
+
+static struct loop *small_loop(void **state, uint32_t entries)
+{
+	struct evr_driver_options options = { .struct_sz = sizeof(options), .entries = entries };
+
+	assert_int_equal(loop_open_with(state, &options), 0);
+	return *state;
+}
+
+/* Their eighth for cancels is nothing, and a multishot wants more credits than there are. */
+static void smallest_rings_cancel_and_multishot(void **state)
+{
+	uint32_t entries;
+	struct loop *loop;
+	struct seen seen;
+	int fds[2];
+	char byte;
+	uint64_t id;
+
+	for (entries = 1; entries <= 4; entries *= 2) {
+		assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+		loop = small_loop(state, entries);
+		id = loop_submit(loop, evr_op_read(fds[0], &byte, 1, 0), &seen);
+		loop_rounds(loop, 1);
+		assert_int_equal(evr_driver_cancel(loop->d, id), 0);
+		assert_int_equal(loop_finish(loop, &seen), -ECANCELED);
+
+		id = loop_submit(
+			loop, evr_op_flagged(evr_op_poll(fds[0], POLLIN), EVR_OP_MULTISHOT), &seen);
+		assert_int_equal(write(fds[1], "x", 1), 1);
+		LOOP_UNTIL(loop, seen.all);
+		assert_int_equal(evr_driver_cancel(loop->d, id), 0);
+		loop_finish(loop, &seen);
+		close(fds[0]);
+		close(fds[1]);
+		/* The pipe is younger than the count of the fds. */
+		loop->fds -= 2;
+		assert_int_equal(loop_close(state), 0);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(smallest_rings_cancel_and_multishot),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
