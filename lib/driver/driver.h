@@ -377,9 +377,10 @@ static inline uint32_t take_room(const struct evr_driver *d)
 	return used < t->mask - TAKE_MARGIN ? t->mask - TAKE_MARGIN - used : 0;
 }
 
+/* A close pushes nothing, and nobody may be there to take. */
 static inline bool take_has_room(const struct evr_driver *d)
 {
-	return take_room(d);
+	return d->closing || take_room(d);
 }
 
 void evr_take_push(struct evr_driver *d, const struct evr_completion *done);

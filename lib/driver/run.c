@@ -120,7 +120,8 @@ static void look(struct evr_driver *d)
 		evr_ring_reap(d);
 		return;
 	}
-	if (d->in_flight || d->wake_wanted)
+	/* What one look may bring is less than the margin; without room there is none. */
+	if ((d->in_flight || d->wake_wanted) && take_has_room(d))
 		evr_ready_wait(d, 0);
 	work(d);
 }

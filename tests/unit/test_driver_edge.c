@@ -48,10 +48,58 @@ static void smallest_rings_cancel_and_multishot(void **state)
 	}
 }
 
+static uint32_t take_all(struct loop *loop)
+{
+	struct evr_completion done[64];
+	uint32_t got, all = 0;
+
+	while ((got = evr_driver_take(loop->d, done, 64)))
+		all += got;
+	return all;
+}
+
+/* Run without a wait, and nobody takes: what finds no place is kept, and comes later. */
+static void queue_that_nobody_takes_from(void **state)
+{
+	struct loop *loop = small_loop(state, 8);
+	uint32_t submitted = 0, taken = 0;
+	struct evr_op op;
+	int fds[2], i;
+	char byte;
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+	op = evr_op_recv(fds[0], &byte, 1, MSG_PEEK);
+	assert_int_equal(write(fds[1], "x", 1), 1);
+	for (i = 0; i < 2000; i++) {
+		submitted += !evr_driver_submit(loop->d, &op, NULL);
+		assert_true(evr_driver_run(loop->d, 0, 0) >= 0);
+	}
+	assert_true(submitted < 2000);
+	while (taken < submitted) {
+		taken += take_all(loop);
+		evr_driver_run(loop->d, 0, 0);
+	}
+	loop_rounds(loop, 2);
+	assert_int_equal(taken + take_all(loop), submitted);
+
+	/* Full again: a close does not wait for somebody to take. */
+	for (i = 0; i < 2000; i++) {
+		evr_driver_submit(loop->d, &op, NULL);
+		evr_driver_run(loop->d, 0, 0);
+	}
+	assert_int_equal(evr_driver_close(loop->d, pair_deadline()), 0);
+	loop->d = NULL;
+	close(fds[0]);
+	close(fds[1]);
+	loop->fds = loop_fds();
+	assert_int_equal(loop_close(state), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(smallest_rings_cancel_and_multishot),
+		cmocka_unit_test(queue_that_nobody_takes_from),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
