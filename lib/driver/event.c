@@ -44,7 +44,9 @@ static bool op_goes_on(struct evr_driver *d, struct slot *s, struct extra *extra
 		}
 		/* This file system, not this kernel, lacks it. */
 		if (*res == -EOPNOTSUPP && s->way == EVR_SUPPORT_NATIVE && row->call &&
-		    !row->events && !(extra->op.flags & (EVR_OP_FIXED_RESULT | EVR_OP_BUFFER))) {
+		    !row->events &&
+		    /* To the pool the number of a slot would be that of some other file. */
+		    !(extra->op.flags & (EVR_OP_FIXED_FD | EVR_OP_FIXED_RESULT | EVR_OP_BUFFER))) {
 			s->way = EVR_SUPPORT_POOL;
 			return true;
 		}

@@ -95,11 +95,31 @@ static void queue_that_nobody_takes_from(void **state)
 	assert_int_equal(loop_close(state), 0);
 }
 
+/* A file system that lacks the call: the pool must not take the slot for an fd. */
+static void fixed_file_is_no_fd_of_the_pool(void **state)
+{
+	struct loop *loop = *state;
+	int victim = memfd_create("victim", MFD_CLOEXEC);
+	int comm = open("/proc/self/comm", O_RDWR | O_CLOEXEC);
+	uint32_t slot = (uint32_t)victim;
+	struct evr_op op;
+
+	assert_true(victim >= 0 && comm >= 0);
+	assert_int_equal(evr_file_install(loop->d, comm, &slot), 0);
+	op = evr_op_flagged(evr_op_fallocate(victim, 0, 0, 4096), EVR_OP_FIXED_FD);
+	assert_int_equal(loop_do(loop, op), -EOPNOTSUPP);
+	assert_int_equal(lseek(victim, 0, SEEK_END), 0);
+	assert_int_equal(evr_file_remove(loop->d, slot), 0);
+	close(comm);
+	close(victim);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(smallest_rings_cancel_and_multishot),
 		cmocka_unit_test(queue_that_nobody_takes_from),
+		EACH_MODE_TEST(fixed_file_is_no_fd_of_the_pool),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
