@@ -94,7 +94,7 @@ static int cancel_matching(struct evr_driver *d, bool any, int fd)
 		s = slot_at(d, index);
 		if (s->state == FREE || s->state == DONE || s->flags & S_CANCEL)
 			continue;
-		if (!any && (s->fd != fd || s->op == EVR_OP_TIMER))
+		if (!any && (s->fd != fd || !(evr_rows[s->op]->flags & ROW_FD)))
 			continue;
 		evr_cancel_slot(d, s, index);
 		nr++;

@@ -170,7 +170,8 @@ static inline int slot_take(struct evr_driver *d, const struct evr_op *op, uint3
 	s->plain = 0;
 	s->fn = op->fn;
 	s->arg = op->arg;
-	s->fd = op->fd;
+	/* A slot of the table is no fd that a cancel could mean. */
+	s->fd = op->flags & EVR_OP_FIXED_FD ? -1 : op->fd;
 	s->heap = 0;
 	s->link = NONE;
 	s->credits = 0;

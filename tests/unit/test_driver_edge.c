@@ -114,12 +114,37 @@ static void fixed_file_is_no_fd_of_the_pool(void **state)
 	close(victim);
 }
 
+/* The number of a slot, or of a family of sockets, is not that of an fd. */
+static void cancel_by_fd_leaves_slots_alone(void **state)
+{
+	struct loop *loop = *state;
+	struct seen seen;
+	uint32_t slot;
+	int fds[2];
+	char byte;
+
+	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+	slot = (uint32_t)fds[1];
+	assert_int_equal(evr_file_install(loop->d, fds[0], &slot), 0);
+	loop_submit(loop,
+		    evr_op_flagged(evr_op_read((int)slot, &byte, 1, UINT64_MAX), EVR_OP_FIXED_FD),
+		    &seen);
+	loop_rounds(loop, 1);
+	assert_int_equal(evr_driver_cancel_fd(loop->d, fds[1]), 0);
+	assert_int_equal(write(fds[1], "x", 1), 1);
+	assert_int_equal(loop_finish(loop, &seen), 1);
+	assert_int_equal(evr_file_remove(loop->d, slot), 0);
+	close(fds[0]);
+	close(fds[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(smallest_rings_cancel_and_multishot),
 		cmocka_unit_test(queue_that_nobody_takes_from),
 		EACH_MODE_TEST(fixed_file_is_no_fd_of_the_pool),
+		EACH_MODE_TEST(cancel_by_fd_leaves_slots_alone),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
