@@ -9,25 +9,28 @@
  */
 #include "driver.h"
 
-static uint64_t wanted(const struct evr_op *op)
+static uint64_t wanted(const struct extra *extra)
 {
+	const struct evr_op *op = &extra->op;
 	const struct iovec *iov = (const struct iovec *)(uintptr_t)op->addr;
 	uint64_t sz = 0;
 	uint32_t i;
 
 	if (op->code != EVR_OP_READV && op->code != EVR_OP_WRITEV)
-		return op->len;
+		return op->len + (op->flags & EVR_OP_EXACT ? extra->moved : 0);
 	for (i = 0; i < op->len; i++)
 		sz += iov[i].iov_len;
 	return sz;
 }
 
-bool evr_chain_is_broken(const struct row *row, const struct evr_op *op, int res)
+bool evr_chain_is_broken(const struct row *row, const struct extra *extra, int res)
 {
+	const struct evr_op *op = &extra->op;
+
 	if (res < 0)
 		return true;
 	if (row->flags & ROW_FULL || op->opflags & MSG_WAITALL * (op->code == EVR_OP_RECV))
-		return (uint64_t)res != wanted(op);
+		return (uint64_t)res != wanted(extra);
 	return false;
 }
 
@@ -55,7 +58,7 @@ void evr_chain_next(struct evr_driver *d, struct slot *s, uint32_t index, int re
 		return;
 	member = slot_at(d, next);
 	if (member->flags & S_CANCEL || d->closing ||
-	    evr_chain_is_broken(evr_rows[s->op], &extra_at(d, index)->op, res)) {
+	    evr_chain_is_broken(evr_rows[s->op], extra_at(d, index), res)) {
 		evr_chain_drop(d, index);
 		return;
 	}

@@ -412,7 +412,7 @@ void evr_cancel_all(struct evr_driver *d);
 void evr_chain_next(struct evr_driver *d, struct slot *s, uint32_t index, int res);
 int evr_chain_flush(struct evr_driver *d, uint32_t index);
 void evr_chain_drop(struct evr_driver *d, uint32_t index);
-bool evr_chain_is_broken(const struct row *row, const struct evr_op *op, int res);
+bool evr_chain_is_broken(const struct row *row, const struct extra *extra, int res);
 
 /* timer.c */
 int evr_heap_reserve(struct evr_driver *d, uint32_t nr);

@@ -8,19 +8,19 @@
 
 #define TRIES_AGAIN 4
 
-static bool exact_goes_on(struct extra *extra, int *res)
+static bool exact_goes_on(struct extra *extra, int *res, bool cancelled)
 {
 	struct evr_op *op = &extra->op;
 
 	if (*res > 0) {
+		/* len + moved stays what was asked for; see wanted() of chain.c. */
 		extra->moved += (uint32_t)*res;
-		if ((uint32_t)*res < op->len) {
-			op->addr += (uint32_t)*res;
-			op->len -= (uint32_t)*res;
-			if (op->off != UINT64_MAX)
-				op->off += (uint32_t)*res;
+		op->addr += (uint32_t)*res;
+		op->len -= (uint32_t)*res;
+		if (op->off != UINT64_MAX)
+			op->off += (uint32_t)*res;
+		if (op->len && !cancelled)
 			return true;
-		}
 	}
 	/* An end or an error after some bytes: the bytes are the news. */
 	if (extra->moved)
@@ -53,7 +53,7 @@ static bool op_goes_on(struct evr_driver *d, struct slot *s, struct extra *extra
 	}
 	if (!(extra->op.flags & EVR_OP_EXACT))
 		return false;
-	return exact_goes_on(extra, res) && !(s->flags & S_CANCEL);
+	return exact_goes_on(extra, res, s->flags & S_CANCEL);
 }
 
 void evr_event(struct evr_driver *d, struct slot *s, uint32_t index, int res, uint32_t cflags)
@@ -84,6 +84,10 @@ void evr_event(struct evr_driver *d, struct slot *s, uint32_t index, int res, ui
 /* The result of an op that is in no queue any more; delivered by the next run. */
 void evr_op_finish(struct evr_driver *d, struct slot *s, uint32_t index, int res, uint32_t cflags)
 {
+	/* An end after some bytes, as in exact_goes_on(). */
+	if (res < 0 && s->flags & S_EXTRA && extra_at(d, index)->op.flags & EVR_OP_EXACT &&
+	    extra_at(d, index)->moved)
+		res = (int)extra_at(d, index)->moved;
 	s->state = DONE;
 	s->res = res;
 	s->cflags = cflags;

@@ -138,6 +138,53 @@ static void cancel_by_fd_leaves_slots_alone(void **state)
 	close(fds[1]);
 }
 
+/* The bytes that came before a cancel are in the buffer, and so in the result. */
+static void exact_tells_of_its_bytes_when_cancelled(void **state)
+{
+	struct loop *loop = *state;
+	struct seen seen;
+	char buf[64];
+	uint64_t id;
+	int fds[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+	id = loop_submit(loop,
+			 evr_op_flagged(evr_op_recv(fds[0], buf, sizeof(buf), 0), EVR_OP_EXACT),
+			 &seen);
+	assert_int_equal(write(fds[1], "four", 4), 4);
+	loop_rounds(loop, 3);
+	assert_int_equal(seen.all, 0);
+	assert_int_equal(evr_driver_cancel(loop->d, id), 0);
+	assert_int_equal(loop_finish(loop, &seen), 4);
+	assert_true(seen.flags & EVR_DONE_CANCELED);
+	close(fds[0]);
+	close(fds[1]);
+}
+
+/* All came, if in two pieces: the chain goes on. */
+static void chain_goes_on_after_a_recv_in_pieces(void **state)
+{
+	struct loop *loop = *state;
+	struct seen seen[2];
+	struct evr_op ops[2];
+	char buf[8];
+	int fds[2];
+
+	memset(seen, 0, sizeof(seen));
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+	ops[0] = evr_op_then(evr_op_recv(fds[0], buf, 8, MSG_WAITALL), seen_done, &seen[0]);
+	ops[1] = evr_op_then(evr_op_nop(), seen_done, &seen[1]);
+	assert_int_equal(evr_driver_submit_chain(loop->d, ops, 2, NULL), 0);
+	assert_int_equal(write(fds[1], "thr", 3), 3);
+	loop_rounds(loop, 3);
+	assert_int_equal(seen[0].all, 0);
+	assert_int_equal(write(fds[1], "five!", 5), 5);
+	assert_int_equal(loop_finish(loop, &seen[0]), 8);
+	assert_int_equal(loop_finish(loop, &seen[1]), 0);
+	close(fds[0]);
+	close(fds[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -145,6 +192,8 @@ int main(void)
 		cmocka_unit_test(queue_that_nobody_takes_from),
 		EACH_MODE_TEST(fixed_file_is_no_fd_of_the_pool),
 		EACH_MODE_TEST(cancel_by_fd_leaves_slots_alone),
+		EACH_MODE_TEST(exact_tells_of_its_bytes_when_cancelled),
+		EACH_MODE_TEST(chain_goes_on_after_a_recv_in_pieces),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
