@@ -401,7 +401,8 @@ static inline bool ring_has_room(struct evr_driver *d, uint32_t nr)
 {
 	struct ring *r = &d->ring;
 
-	return r->sq_entries - (r->tail - evr_a32_load_acquire(r->sq_head)) >= nr;
+	/* By what evr_ring_sqe() goes by: it is not to enter in the middle of a chain. */
+	return r->sq_entries - (r->tail - r->sent) >= nr;
 }
 
 /* cancel.c */
