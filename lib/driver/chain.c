@@ -47,6 +47,44 @@ void evr_chain_drop(struct evr_driver *d, uint32_t index)
 	}
 }
 
+/* Has the kernel begun this member, as far as we know? */
+static bool has_its_turn(const struct evr_driver *d, const struct slot *s, uint32_t index)
+{
+	const struct slot *before;
+
+	if (s->before == NONE)
+		return true;
+	before = slot_at(d, s->before);
+	/* The slot may be another's by now; none but the one before names this one. */
+	return before->state != ACTIVE || !(before->flags & S_LINKED) || before->link != index;
+}
+
+static void cancel_again(struct evr_driver *d, struct slot *s, uint32_t index)
+{
+	uint16_t flags = s->flags & (S_LINKED | S_CANCEL | S_LISTED);
+
+	if (s->state != ACTIVE || flags != (S_LINKED | S_CANCEL))
+		return;
+	s->flags |= S_LISTED;
+	evr_list_push(d, &d->cancels, index);
+}
+
+/* The kernel finds no member that it has not begun. One whose turn has come is asked again. */
+void evr_chain_not_found(struct evr_driver *d, struct slot *s, uint32_t index)
+{
+	if (has_its_turn(d, s, index))
+		cancel_again(d, s, index);
+}
+
+/* A member of a chain that io_uring runs is over: the next one's turn has come. */
+void evr_chain_turn(struct evr_driver *d, struct slot *s, uint32_t index)
+{
+	uint32_t next = s->link;
+
+	if (next != NONE && slot_at(d, next)->before == index)
+		cancel_again(d, slot_at(d, next), next);
+}
+
 /* A member of a chain that the driver runs has ended with this result. */
 void evr_chain_next(struct evr_driver *d, struct slot *s, uint32_t index, int res)
 {
@@ -171,7 +209,7 @@ static int chain_begin(struct evr_driver *d, uint32_t first, uint32_t nr, bool n
 int evr_driver_submit_chain(struct evr_driver *d, const struct evr_op *ops, uint32_t nr,
 			    uint64_t *ids)
 {
-	uint32_t first, index, i;
+	uint32_t first, index, before = NONE, i;
 	bool native = true;
 	struct slot *s;
 	int err;
@@ -186,6 +224,8 @@ int evr_driver_submit_chain(struct evr_driver *d, const struct evr_op *ops, uint
 		native &= slot_at(d, index)->way == EVR_SUPPORT_NATIVE;
 	for (index = first, i = 0; index != NONE; index = s->link, i++) {
 		s = slot_at(d, index);
+		s->before = before;
+		before = index;
 		s->flags |= native ? S_LINKED : S_SEQUENCE;
 		if (ids && !err)
 			ids[i] = id_of(s);

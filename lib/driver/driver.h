@@ -93,7 +93,7 @@ struct slot {
 	int32_t res; /* while DONE */
 	uint32_t cflags; /* while DONE; as in a CQE */
 	int32_t fd;
-	uint32_t __resv;
+	uint32_t before; /* S_LINKED: the member before this one, or NONE */
 	struct {
 		uint32_t link; /* next member of the chain, or NONE */
 		uint16_t flags; /* S_* */
@@ -411,6 +411,8 @@ void evr_cancel_all(struct evr_driver *d);
 
 /* chain.c */
 void evr_chain_next(struct evr_driver *d, struct slot *s, uint32_t index, int res);
+void evr_chain_not_found(struct evr_driver *d, struct slot *s, uint32_t index);
+void evr_chain_turn(struct evr_driver *d, struct slot *s, uint32_t index);
 int evr_chain_flush(struct evr_driver *d, uint32_t index);
 void evr_chain_drop(struct evr_driver *d, uint32_t index);
 bool evr_chain_is_broken(const struct row *row, const struct extra *extra, int res);

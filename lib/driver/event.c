@@ -67,6 +67,8 @@ void evr_event(struct evr_driver *d, struct slot *s, uint32_t index, int res, ui
 			evr_list_remove(d, &d->cancels, index);
 			s->flags &= (uint16_t)~S_LISTED;
 		}
+		if (s->flags & S_LINKED)
+			evr_chain_turn(d, s, index);
 	}
 	if (s->flags & S_EXTRA) {
 		if (row->done && row->done(d, s, index, &res, &cflags))

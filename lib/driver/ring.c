@@ -236,15 +236,29 @@ int evr_ring_enter(struct evr_driver *d, bool wait, uint64_t until_ns)
 	return 0;
 }
 
-static void reap_internal(struct evr_driver *d, uint64_t id, uint32_t cflags)
+/* What a cancel says of its op is a hint; the op's own completion tells. */
+static void reap_cancel(struct evr_driver *d, uint64_t id, int res)
+{
+	uint64_t of = (id & ~((uint64_t)UINT8_MAX << INDEX_BITS)) | (uint64_t)KIND_OP << INDEX_BITS;
+	uint32_t index;
+	struct slot *s;
+
+	d->cancels_out--;
+	if (res != -ENOENT)
+		return;
+	s = slot_of(d, of, &index);
+	if (s && s->flags & S_LINKED)
+		evr_chain_not_found(d, s, index);
+}
+
+static void reap_internal(struct evr_driver *d, uint64_t id, int res, uint32_t cflags)
 {
 	/* Not a signal is what has ended the sleep. */
 	d->due = true;
 	switch ((uint32_t)id >> INDEX_BITS) {
 	case KIND_CANCEL:
-		/* What it says of the op is a hint; the op's own completion tells. */
 		if (d->cancels_out) {
-			d->cancels_out--;
+			reap_cancel(d, id, res);
 			return;
 		}
 		break;
@@ -298,7 +312,7 @@ static __attribute__((noinline)) void reap_other(struct evr_driver *d, uint64_t 
 	struct slot *s = slot_of(d, id, &index);
 
 	if (!s || s->state != ACTIVE || s->way != EVR_SUPPORT_NATIVE)
-		reap_internal(d, id, cflags);
+		reap_internal(d, id, res, cflags);
 	else
 		evr_event(d, s, index, res, cflags);
 }

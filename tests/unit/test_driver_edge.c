@@ -185,6 +185,43 @@ static void chain_goes_on_after_a_recv_in_pieces(void **state)
 	close(fds[1]);
 }
 
+/* The kernel does not find a member that has not begun: the cancel is asked again. */
+static void cancel_of_a_member_before_its_turn(void **state)
+{
+	struct loop *loop = *state;
+	struct seen seen[3];
+	struct evr_op ops[3];
+	int first[2], second[2], round;
+	char byte[2];
+	uint64_t ids[3];
+
+	for (round = 0; round < 2; round++) {
+		memset(seen, 0, sizeof(seen));
+		assert_int_equal(pipe2(first, O_CLOEXEC), 0);
+		assert_int_equal(pipe2(second, O_CLOEXEC), 0);
+		ops[0] = evr_op_then(evr_op_read(first[0], &byte[0], 1, 0), seen_done, &seen[0]);
+		ops[1] = evr_op_then(evr_op_read(second[0], &byte[1], 1, 0), seen_done, &seen[1]);
+		ops[2] = evr_op_then(evr_op_nop(), seen_done, &seen[2]);
+		/* Once by a call, once by a deadline that passes before its turn. */
+		if (round)
+			ops[1] = evr_op_until(ops[1], evr_now_ns() + 1000000);
+		assert_int_equal(evr_driver_submit_chain(loop->d, ops, 3, ids), 0);
+		loop_rounds(loop, 3);
+		if (!round)
+			assert_int_equal(evr_driver_cancel(loop->d, ids[1]), 0);
+		loop_rounds(loop, 5);
+		assert_int_equal(seen[0].all, 0);
+		assert_int_equal(write(first[1], "x", 1), 1);
+		assert_int_equal(loop_finish(loop, &seen[0]), 1);
+		assert_int_equal(loop_finish(loop, &seen[1]), round ? -ETIME : -ECANCELED);
+		assert_int_equal(loop_finish(loop, &seen[2]), -ECANCELED);
+		close(first[0]);
+		close(first[1]);
+		close(second[0]);
+		close(second[1]);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -194,6 +231,7 @@ int main(void)
 		EACH_MODE_TEST(cancel_by_fd_leaves_slots_alone),
 		EACH_MODE_TEST(exact_tells_of_its_bytes_when_cancelled),
 		EACH_MODE_TEST(chain_goes_on_after_a_recv_in_pieces),
+		EACH_MODE_TEST(cancel_of_a_member_before_its_turn),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
