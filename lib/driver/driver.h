@@ -161,7 +161,7 @@ struct pool {
 	struct extra *queue, **queue_end; /* protected by lock */
 	struct extra *done, **done_end;
 	pthread_t *threads;
-	uint32_t threads_nr, threads_max, idle;
+	uint32_t threads_nr, threads_max, idle, queued;
 	bool stop;
 };
 

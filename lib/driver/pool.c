@@ -58,6 +58,7 @@ static void *pool_thread(void *arg)
 		if (!p->queue)
 			break;
 		extra = dequeue(&p->queue, &p->queue_end);
+		p->queued--;
 		extra->running = true;
 		pthread_mutex_unlock(&p->lock);
 		extra->result = evr_rows[extra->op.code]->call(
@@ -78,7 +79,8 @@ static int pool_spawn(struct pool *p, struct evr_driver *d)
 	pthread_t *threads;
 	int err;
 
-	if (p->idle || p->threads_nr == p->threads_max)
+	/* One that is idle has been woken for each job that is queued. */
+	if (p->idle > p->queued || p->threads_nr == p->threads_max)
 		return 0;
 	threads = realloc(p->threads, (p->threads_nr + 1) * sizeof(*threads));
 	if (!threads)
@@ -113,6 +115,7 @@ int evr_pool_start(struct evr_driver *d, uint32_t index)
 	err = pool_spawn(p, d);
 	if (!err) {
 		enqueue(&p->queue_end, extra);
+		p->queued++;
 		pthread_cond_signal(&p->work);
 		s->state = ACTIVE;
 		d->in_flight++;
@@ -142,6 +145,7 @@ bool evr_pool_unqueue(struct evr_driver *d, uint32_t index)
 		*at = extra->next;
 		if (p->queue_end == &extra->next)
 			p->queue_end = at;
+		p->queued--;
 		found = true;
 	}
 	pthread_mutex_unlock(&p->lock);

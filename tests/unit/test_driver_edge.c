@@ -222,6 +222,31 @@ static void cancel_of_a_member_before_its_turn(void **state)
 	}
 }
 
+/* A thread that is idle has one job at a time: what is queued behind it gets its own. */
+static void pool_counts_what_is_queued(void **state)
+{
+	struct loop *loop = *state;
+	struct evr_a32 *words;
+	struct seen waits[3], last;
+	int fd, i;
+
+	fd = memfd_create("synced", MFD_CLOEXEC);
+	words = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	/* Done, so there is a thread, and it is idle. */
+	assert_int_equal(loop_do(loop, evr_op_fsync(fd)), 0);
+	for (i = 0; i < 3; i++)
+		loop_submit(loop, evr_op_futex_wait(&words[i], 0), &waits[i]);
+	loop_submit(loop, evr_op_fsync(fd), &last);
+	assert_int_equal(loop_finish(loop, &last), 0);
+	for (i = 0; i < 3; i++) {
+		evr_a32_store_release(&words[i], 1);
+		assert_true(loop_do(loop, evr_op_futex_wake(&words[i], 1)) >= 0);
+		assert_int_equal(loop_finish(loop, &waits[i]), 0);
+	}
+	close(fd);
+	munmap(words, 4096);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -232,6 +257,7 @@ int main(void)
 		EACH_MODE_TEST(exact_tells_of_its_bytes_when_cancelled),
 		EACH_MODE_TEST(chain_goes_on_after_a_recv_in_pieces),
 		EACH_MODE_TEST(cancel_of_a_member_before_its_turn),
+		EACH_MODE_TEST(pool_counts_what_is_queued),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
