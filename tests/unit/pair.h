@@ -48,6 +48,20 @@
 		ret_;                                                \
 	})
 
+/*
+ * In a sweep whose last turn has to wait out its deadline, a short one: whoever comes
+ * late has lost a wake-up, or the machine is slow. That turn comes again, with patience.
+ */
+static inline void pair_again_if_late(uint64_t until_ns, uint64_t short_ns, uint64_t *patience_ns,
+				      uint64_t *n)
+{
+	bool late = evr_now_ns() >= until_ns;
+
+	assert_true(!late || *patience_ns == short_ns);
+	*patience_ns = late ? PAIR_PATIENCE_NS : short_ns;
+	*n -= late;
+}
+
 struct pair {
 	struct evr_segment *segment;
 	struct evr_peer *peer;
