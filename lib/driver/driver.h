@@ -500,6 +500,7 @@ void evr_files_fini(struct evr_driver *d);
 int evr_files_translate(struct evr_driver *d, const struct slot *s, struct extra *extra);
 int evr_files_reserve(struct evr_driver *d, struct evr_op *op);
 void evr_files_unreserve(struct evr_driver *d, const struct evr_op *op);
+void evr_files_keep(struct evr_driver *d, const struct extra *extra);
 bool evr_file_done(struct evr_driver *d, struct slot *s, uint32_t index, int *res,
 		   uint32_t *cflags);
 bool evr_close_done(struct evr_driver *d, struct slot *s, uint32_t index, int *res,

@@ -127,8 +127,11 @@ int evr_files_translate(struct evr_driver *d, const struct slot *s, struct extra
 		return evr_fail(-EOPNOTSUPP, "op %s: not on a fixed file here",
 				evr_op_name(op->code));
 	}
-	if (op->code == EVR_OP_CLOSE)
-		d->files[op->fd] = SLOT_FREE;
+	/* Nobody else's until it is closed; see evr_files_keep() for what is not. */
+	if (op->code == EVR_OP_CLOSE) {
+		d->files[op->fd] = SLOT_RESERVED;
+		extra->moved = (uint32_t)op->fd + 1;
+	}
 	op->fd = fd;
 	op->flags &= (uint16_t)~EVR_OP_FIXED_FD;
 	return 0;
@@ -178,11 +181,22 @@ bool evr_file_done(struct evr_driver *d, struct slot *s, uint32_t index, int *re
 	return false;
 }
 
+/* A close that never came to be done: the file stays in its slot. */
+void evr_files_keep(struct evr_driver *d, const struct extra *extra)
+{
+	if (extra->moved && d->files[extra->moved - 1] == SLOT_RESERVED)
+		d->files[extra->moved - 1] = extra->op.fd;
+}
+
 bool evr_close_done(struct evr_driver *d, struct slot *s, uint32_t index, int *res,
 		    uint32_t *cflags)
 {
 	const struct evr_op *op = &extra_at(d, index)->op;
+	uint32_t *own = &extra_at(d, index)->moved;
 
+	if (*own)
+		d->files[*own - 1] = SLOT_FREE;
+	*own = 0;
 	if (!*res && op->flags & EVR_OP_FIXED_FD && d->files[op->fd] == SLOT_KERNEL)
 		d->files[op->fd] = SLOT_FREE;
 	return false;

@@ -86,6 +86,8 @@ void evr_slot_put_back(struct evr_driver *d, uint32_t index)
 		free(extra_at(d, index)->mem);
 		if (extra_at(d, index)->op.flags & EVR_OP_FIXED_RESULT)
 			evr_files_unreserve(d, &extra_at(d, index)->op);
+		if (s->op == EVR_OP_CLOSE)
+			evr_files_keep(d, extra_at(d, index));
 	}
 	if (s->flags & S_REGION)
 		evr_region_hold(d, &extra_at(d, index)->op, -1);

@@ -247,6 +247,41 @@ static void pool_counts_what_is_queued(void **state)
 	munmap(words, 4096);
 }
 
+/* Refused, or cancelled before it began, it closes nothing: the file is in its slot. */
+static void close_of_a_slot_that_does_not_begin(void **state)
+{
+	struct evr_driver_options options = { .struct_sz = sizeof(options),
+					      .mode = EVR_DRIVER_NONE,
+					      .flags = EVR_DRIVER_FAIL_FAST,
+					      .entries = 1,
+					      .completions = 1 };
+	struct seen reads, closes;
+	uint32_t slot = 3;
+	struct loop *loop;
+	struct evr_op op;
+	uint64_t id;
+	char byte;
+	int fds[2];
+
+	assert_int_equal(loop_open_with(state, &options), 0);
+	loop = *state;
+	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+	assert_int_equal(evr_file_install(loop->d, fds[1], &slot), 0);
+	id = loop_submit(loop, evr_op_read(fds[0], &byte, 1, 0), &reads);
+	op = evr_op_flagged(evr_op_close((int)slot), EVR_OP_FIXED_FD);
+	assert_int_equal(evr_driver_submit(loop->d, &op, NULL), -EAGAIN);
+	assert_int_equal(evr_driver_submit(loop->d, &op, NULL), -EAGAIN);
+	assert_int_equal(evr_driver_cancel(loop->d, id), 0);
+	loop_finish(loop, &reads);
+	loop_submit(loop, op, &closes);
+	loop_finish(loop, &closes);
+	assert_int_equal(closes.res, 0);
+	assert_int_equal(evr_file_remove(loop->d, slot), -EBADF);
+	close(fds[0]);
+	close(fds[1]);
+	assert_int_equal(loop_close(state), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -257,6 +292,7 @@ int main(void)
 		EACH_MODE_TEST(exact_tells_of_its_bytes_when_cancelled),
 		EACH_MODE_TEST(chain_goes_on_after_a_recv_in_pieces),
 		EACH_MODE_TEST(cancel_of_a_member_before_its_turn),
+		cmocka_unit_test(close_of_a_slot_that_does_not_begin),
 		EACH_MODE_TEST(pool_counts_what_is_queued),
 	};
 
