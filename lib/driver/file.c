@@ -174,6 +174,8 @@ bool evr_file_done(struct evr_driver *d, struct slot *s, uint32_t index, int *re
 		*res = (int)op->file;
 		return false;
 	}
+	/* Rows leave it to the kernel's table not to be inherited. */
+	fcntl(*res, F_SETFD, FD_CLOEXEC);
 	err = slot_store(d, op->file, *res);
 	if (err)
 		close(*res);

@@ -160,6 +160,9 @@ int evr_ring_start(struct evr_driver *d, struct slot *s, uint32_t index, const s
 		sqe->fd = op->fd;
 		row->prep(op, s->flags & S_EXTRA ? extra_at(d, index) : NULL, sqe);
 		sqe->flags = sqe_flags(s, op);
+		/* Into our own table: as an fd, and evr_file_done() does the rest. */
+		if (UNLIKELY(op->flags & EVR_OP_FIXED_RESULT && !d->files_native))
+			sqe->file_index = 0;
 		if (op->flags & EVR_OP_BUFFER)
 			sqe->buf_group = op->bgid;
 	} else if (UNLIKELY(op->flags | (s->flags & S_LINKED))) {

@@ -8,6 +8,8 @@
  */
 #include "loop.h"
 
+#include <sys/resource.h>
+
 static struct loop *small_loop(void **state, uint32_t entries)
 {
 	struct evr_driver_options options = { .struct_sz = sizeof(options), .entries = entries };
@@ -282,6 +284,30 @@ static void close_of_a_slot_that_does_not_begin(void **state)
 	assert_int_equal(loop_close(state), 0);
 }
 
+/* Fewer fds than the table wants: the kernel refuses it, and the driver has its own. */
+static void own_table_beside_a_ring(void **state)
+{
+	struct rlimit limit, small = { 48, 48 };
+	struct loop *loop;
+	uint32_t slot;
+	int ret;
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	small.rlim_max = limit.rlim_max;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &small), 0);
+	ret = loop_open_with(state, NULL);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	assert_int_equal(ret, 0);
+	loop = *state;
+	ret = loop_do(loop, evr_op_into(evr_op_socket(AF_UNIX, SOCK_STREAM, 0), EVR_FILE_ANY));
+	assert_true(ret >= 0);
+	slot = (uint32_t)ret;
+	ret = loop_do(loop, evr_op_flagged(evr_op_shutdown((int)slot, SHUT_RD), EVR_OP_FIXED_FD));
+	assert_int_equal(ret, 0);
+	assert_int_equal(evr_file_remove(loop->d, slot), 0);
+	assert_int_equal(loop_close(state), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -293,6 +319,7 @@ int main(void)
 		EACH_MODE_TEST(chain_goes_on_after_a_recv_in_pieces),
 		EACH_MODE_TEST(cancel_of_a_member_before_its_turn),
 		cmocka_unit_test(close_of_a_slot_that_does_not_begin),
+		cmocka_unit_test(own_table_beside_a_ring),
 		EACH_MODE_TEST(pool_counts_what_is_queued),
 	};
 
