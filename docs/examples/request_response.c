@@ -50,7 +50,7 @@ static struct evr_peer *join(struct evr_segment *segment)
 static int client(struct evr_segment *segment, int number)
 {
 	struct evr_peer *peer = join(segment);
-	char name[16], word[WORD_SZ];
+	char name[24], word[WORD_SZ];
 	struct evr_call_completion done;
 	struct evr_waiter waiter;
 	struct evr_channel ch;
@@ -118,7 +118,7 @@ static int serve(struct evr_segment *segment)
 	struct evr_peer *peer = join(segment);
 	struct evr_waiter waiter;
 	int nr = CLIENTS, at = 0, dead = 0;
-	char name[16];
+	char name[24];
 
 	check(evr_waiter_init(&waiter, peer, EVR_WAIT_ADAPTIVE), "waiter");
 	for (int i = 0; i < CLIENTS; i++) {
@@ -165,7 +165,7 @@ int main(int argc, char **argv)
 	struct evr_segment *segment;
 	struct evr_peer *peer;
 	int status, failed = 0;
-	char name[16];
+	char name[24];
 	pid_t pids[CLIENTS + 1];
 
 	check(evr_segment_create(&segment, argc > 1 ? argv[1] : "local:", &options), "segment");
