@@ -396,6 +396,17 @@ static void contiguous_checkerboard(void **state)
 	EV_EQ(try_size("afterwards", 8 * MIB, 0), 0);
 }
 
+/*
+ * A kernel that cannot move pages away for us need not find a run. Nor need one with KASAN:
+ * what its checkers note of each page cannot be moved; 60 and 62 of 64 MiB were seen there.
+ */
+static bool run_may_be_missing(void)
+{
+	const char *kernel = getenv("EVERING_VM");
+
+	return !ev_has(EVERING_FEAT_CONTIG_FILL) || (kernel && strncmp(kernel, "kasan", 5) == 0);
+}
+
 /* The page cache must give way. */
 static void contiguous_full_page_cache(void **state)
 {
@@ -415,11 +426,10 @@ static void contiguous_full_page_cache(void **state)
 		;
 	print_message("# %" PRIu64 " MiB cached, %" PRIu64 " MiB free\n",
 		      (meminfo("Cached:") + meminfo("Buffers:")) / MIB, meminfo("MemFree:") / MIB);
-	/* A kernel that cannot move pages away for us need not find a run. */
 	for (i = 0; i < 3; i++) {
 		int ret = try_size("page cache", sizes[i], EVERING_SEGMENT_F_CONTIGUOUS);
 
-		EV_CHECK(ret == 0 || (ret == -ENOSPC && !ev_has(EVERING_FEAT_CONTIG_FILL)));
+		EV_CHECK(ret == 0 || (ret == -ENOSPC && run_may_be_missing()));
 	}
 	close(disk);
 	free(buffer);
@@ -505,9 +515,10 @@ int main(int argc, char **argv)
 		cmocka_unit_test(contiguous_phys_needs_privilege),
 		cmocka_unit_test(contiguous_more_than_memory),
 		cmocka_unit_test(contiguous_between_blocks_refused),
-		cmocka_unit_test(contiguous_failed_fill_leaves_blocks_movable),
 		cmocka_unit_test(contiguous_checkerboard),
 		cmocka_unit_test(contiguous_full_page_cache),
+		/* Last: it pins what the others would have to move. */
+		cmocka_unit_test(contiguous_failed_fill_leaves_blocks_movable),
 	};
 
 	if (argc > 1)
