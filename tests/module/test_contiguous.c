@@ -397,17 +397,21 @@ static void contiguous_checkerboard(void **state)
 }
 
 /*
- * A kernel that cannot move pages away for us need not find a run. Nor need one with KASAN:
- * what its checkers note of each page cannot be moved; 60 and 62 of 64 MiB were seen there.
+ * A block that was emptied for the run may be taken by somebody quicker, on a busy machine
+ * now and then: who must have a run asks again. Seen under KASAN: 60 and 62 of 64 MiB.
  */
-static bool run_may_be_missing(void)
-{
-	const char *kernel = getenv("EVERING_VM");
+#define ASKED_MAX 8
 
-	return !ev_has(EVERING_FEAT_CONTIG_FILL) || (kernel && strncmp(kernel, "kasan", 5) == 0);
+static int try_size_again(const char *state, uint64_t sz)
+{
+	int ret, asked = 0;
+
+	do
+		ret = try_size(state, sz, EVERING_SEGMENT_F_CONTIGUOUS);
+	while (ret == -ENOSPC && ev_has(EVERING_FEAT_CONTIG_FILL) && ++asked < ASKED_MAX);
+	return ret;
 }
 
-/* The page cache must give way. */
 static void contiguous_full_page_cache(void **state)
 {
 	const size_t piece = 1 << 20;
@@ -426,10 +430,11 @@ static void contiguous_full_page_cache(void **state)
 		;
 	print_message("# %" PRIu64 " MiB cached, %" PRIu64 " MiB free\n",
 		      (meminfo("Cached:") + meminfo("Buffers:")) / MIB, meminfo("MemFree:") / MIB);
+	/* A kernel that cannot move pages away for us need not find a run. */
 	for (i = 0; i < 3; i++) {
-		int ret = try_size("page cache", sizes[i], EVERING_SEGMENT_F_CONTIGUOUS);
+		int ret = try_size_again("page cache", sizes[i]);
 
-		EV_CHECK(ret == 0 || (ret == -ENOSPC && run_may_be_missing()));
+		EV_CHECK(ret == 0 || (ret == -ENOSPC && !ev_has(EVERING_FEAT_CONTIG_FILL)));
 	}
 	close(disk);
 	free(buffer);
