@@ -32,6 +32,29 @@ step()	# name, command...
 	return $rc
 }
 
+# Run a command unless it has passed here before with the same files and the same Debian
+# packages: for what depends on them alone and takes minutes. check-long asks again.
+unless_passed()	# name, files and directories (comma list), command...
+{
+	local name=$1 files=${2//,/ } rc=0 key
+	shift 2
+
+	# shellcheck disable=SC2086
+	key=$({ find $files -type f -print0 | sort -z | xargs -0 sha256sum; dpkg-query -W; echo "$*"; } | sha256sum | cut -c1-32)
+	key=$EVR_CACHE/passed/$key
+	if [ -e "$key" ] && [ "$EVR_LONG" = 0 ]; then
+		echo "ok - $name: passed on $(cat "$key"), and nothing it reads has changed (rm $key to run it again)"
+		return
+	fi
+	"$@" || rc=$?
+	if [ $rc = 0 ]; then
+		mkdir -p "${key%/*}"
+		date '+%F %R' >"$key"
+		find "${key%/*}" -type f -mtime +30 -delete
+	fi
+	return $rc
+}
+
 # For a check that fills $1 with complaints, one a line: none is success.
 verdict()	# name, file of complaints
 {
@@ -66,6 +89,8 @@ build_tree()	# name, directory, options of meson setup...
 	shift 2
 
 	[ ! -e "$dir/build.ninja" ] || again=(--reconfigure)
+	# Meson finds ccache by itself, but not when it is told the compiler.
+	[ -z "${CC:-}" ] || ! command -v ccache >/dev/null || local -x CC="ccache $CC"
 	step "meson setup ($name)" meson setup "${again[@]}" -Dwerror=true "$@" "$dir" "$EVR_TOP" &&
 		step "build ($name)" nice -n 5 meson compile -C "$dir"
 }

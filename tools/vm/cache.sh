@@ -9,6 +9,9 @@
 EVR_TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 EVR_CACHE=${EVERING_CACHE:-${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/evering}
 
+# Compiled objects live as long as the kernels.
+export CCACHE_DIR=$EVR_CACHE/ccache CCACHE_NOHASHDIR=1 CCACHE_MAXSIZE=${CCACHE_MAXSIZE:-2G}
+
 say()
 {
 	printf '%s: %s\n' "${0##*/}" "$*" >&2
