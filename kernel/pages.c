@@ -107,6 +107,15 @@ static u32 hunt_limit(const struct hunt *hunt)
 	return want + max(more, HUNT_MORE_MIN);
 }
 
+/* Gives back all but nr blocks, those of the longest runs. */
+static void hunt_trim(struct hunt *hunt, u32 nr)
+{
+	evering_runs_sort(hunt->pfn, hunt->nr);
+	evering_runs_keep(hunt->pfn, hunt->nr, 1UL << hunt->order, nr);
+	free_pfns(hunt->pfn + nr, hunt->nr - nr);
+	hunt->nr = nr;
+}
+
 static bool hunt_more(struct hunt *hunt)
 {
 	u32 step = max_t(u32, hunt->want / 16, 1);
@@ -235,7 +244,10 @@ static struct evering_run fresh_run(const struct hunt *hunt, const struct span *
 	return best;
 }
 
-/* Fills the gaps next to the longest runs by moving other pages away. */
+/*
+ * Fills the gaps next to the longest runs by moving other pages away. What a run that
+ * could not be completed has taken goes back, or there would be no room for the next.
+ */
 static void hunt_fill(struct hunt *hunt)
 {
 	struct span tried[SEEDS_MAX], *span;
@@ -243,6 +255,8 @@ static void hunt_fill(struct hunt *hunt)
 	int i;
 
 	for (i = 0; i < SEEDS_MAX; i++) {
+		if (hunt->nr > hunt_limit(hunt))
+			hunt_trim(hunt, hunt_limit(hunt));
 		evering_runs_sort(hunt->pfn, hunt->nr);
 		run = fresh_run(hunt, tried, i);
 		if (!run.nr)
@@ -265,9 +279,7 @@ static u64 hunt_keep(struct hunt *hunt)
 {
 	struct evering_run run = hunt_sort(hunt);
 
-	evering_runs_keep(hunt->pfn, hunt->nr, 1UL << hunt->order, hunt->want);
-	free_pfns(hunt->pfn + hunt->want, hunt->nr - hunt->want);
-	hunt->nr = hunt->want;
+	hunt_trim(hunt, hunt->want);
 	return (u64)min(run.nr, hunt->want) << (PAGE_SHIFT + hunt->order);
 }
 

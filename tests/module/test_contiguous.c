@@ -396,22 +396,6 @@ static void contiguous_checkerboard(void **state)
 	EV_EQ(try_size("afterwards", 8 * MIB, 0), 0);
 }
 
-/*
- * A block that was emptied for the run may be taken by somebody quicker, on a busy machine
- * now and then: who must have a run asks again. Seen under KASAN: 60 and 62 of 64 MiB.
- */
-#define ASKED_MAX 8
-
-static int try_size_again(const char *state, uint64_t sz)
-{
-	int ret, asked = 0;
-
-	do
-		ret = try_size(state, sz, EVERING_SEGMENT_F_CONTIGUOUS);
-	while (ret == -ENOSPC && ev_has(EVERING_FEAT_CONTIG_FILL) && ++asked < ASKED_MAX);
-	return ret;
-}
-
 static void contiguous_full_page_cache(void **state)
 {
 	const size_t piece = 1 << 20;
@@ -432,7 +416,7 @@ static void contiguous_full_page_cache(void **state)
 		      (meminfo("Cached:") + meminfo("Buffers:")) / MIB, meminfo("MemFree:") / MIB);
 	/* A kernel that cannot move pages away for us need not find a run. */
 	for (i = 0; i < 3; i++) {
-		int ret = try_size_again("page cache", sizes[i]);
+		int ret = try_size("page cache", sizes[i], EVERING_SEGMENT_F_CONTIGUOUS);
 
 		EV_CHECK(ret == 0 || (ret == -ENOSPC && !ev_has(EVERING_FEAT_CONTIG_FILL)));
 	}
