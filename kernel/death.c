@@ -43,22 +43,23 @@ static void complete_end(struct evering_peer *peer)
 }
 
 /*
- * With an alias: tries until it gets every lock that it needs, and never waits for one of
- * somebody's process. A try looks at all its mappings, so one that keeps its lock is asked
- * less and less often: who lets go of it late is dead at most as much later again.
+ * With an alias: tries once a tick until it gets every lock that it needs, and never waits
+ * for one of somebody's process. A try looks at all mappings of the peer, of which there may
+ * be very many: it may take half a processor, not more.
  */
 #define END_PAUSE_MAX max(HZ / 10, 1)	/* jiffies */
 
 static void end_work(struct work_struct *work)
 {
 	struct evering_peer *peer = container_of(work, struct evering_peer, end_work.work);
+	u64 pause, start = ktime_get_ns();
 
 	if (!evering_peer_unmap(peer, false)) {
 		complete_end(peer);
 		return;
 	}
-	peer->end_pause = clamp(2 * peer->end_pause, 1, END_PAUSE_MAX);
-	schedule_delayed_work(&peer->end_work, peer->end_pause);
+	pause = nsecs_to_jiffies(ktime_get_ns() - start);
+	schedule_delayed_work(&peer->end_work, clamp_t(u64, pause, 1, END_PAUSE_MAX));
 }
 
 /**

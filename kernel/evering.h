@@ -350,7 +350,6 @@ struct evering_peer {
 	u32 end_reason;			/* these two: what somebody ends it for */
 	u32 end_status;
 	struct delayed_work end_work;	/* completes the end of one with an alias */
-	int end_pause;			/* jiffies between its tries */
 	const struct mm_struct *passed;	/* how far it is; only compared */
 
 	/* Bells. Protected by lock. */

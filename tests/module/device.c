@@ -421,6 +421,13 @@ void ev_child_start(struct ev_link *link, void (*body)(struct ev_link *, void *)
 	_exit(0);
 }
 
+bool ev_debug_kernel(void)
+{
+	const char *kernel = getenv("EVERING_VM");
+
+	return kernel && strncmp(kernel, "stock", 5) != 0;
+}
+
 static void await_readable(struct ev_link *link)
 {
 	struct pollfd pfd = { .fd = link->sock, .events = POLLIN };

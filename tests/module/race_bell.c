@@ -29,7 +29,7 @@
 #define BITS ((1ULL << RINGERS) - 1)
 #define STOP (1ULL << RINGERS)
 
-static uint64_t stuck_ms = EV_HANG_MS;
+static uint64_t stuck_ms;
 
 struct race {
 	const struct way *way;
@@ -426,8 +426,7 @@ int main(int argc, char **argv)
 	const char *only = argc > 2 ? argv[2] : NULL;
 	unsigned int i, failed = 0, nr = 0;
 
-	if (argc > 3)
-		stuck_ms = strtoull(argv[3], NULL, 0) * 1000;
+	stuck_ms = argc > 3 ? strtoull(argv[3], NULL, 0) * 1000 : (uint64_t)EV_HANG_MS;
 	if (rounds == 0 || stuck_ms == 0) {
 		fprintf(stderr, "usage: race_bell ROUNDS [WAY [SECONDS]]\n");
 		return 2;

@@ -66,12 +66,11 @@ static long futex(_Atomic uint32_t *word, int op, uint32_t value, const struct t
 	return ret < 0 ? -errno : ret;
 }
 
-static const struct timespec hang = { EV_HANG_MS / 1000, 0 };
-
 static void wait_for_word(struct ev_link *link, void *arg)
 {
 	struct ev_peer peer;
 	struct meeting *m = meet(&peer, EV_PAGE);
+	const struct timespec hang = { EV_HANG_MS / 1000, 0 };
 	long ret;
 
 	(void)arg;

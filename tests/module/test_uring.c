@@ -385,8 +385,7 @@ static void exit_parked(struct scene *s, struct io_uring *ring, const struct uri
 	struct watch w;
 	int i;
 
-	if (kind->flags == uring_kinds[1].flags && getenv("EVERING_VM") &&
-	    strncmp(getenv("EVERING_VM"), "stock", 5) != 0) {
+	if (kind->flags == uring_kinds[1].flags && ev_debug_kernel()) {
 		io_uring_queue_exit(ring);
 		close(peer.fd);
 		return;
