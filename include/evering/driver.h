@@ -67,7 +67,8 @@ struct evr_driver_options {
 	uint32_t regions_max; /* fixed buffers, of at most 1 GiB each; 0 = 64 */
 	uint32_t sqpoll_idle_ms; /* 0 = 1000 */
 	uint32_t __resv;
-	void (*on_writable)(struct evr_driver *driver, void *user); /* after an -EAGAIN, once */
+	/* After an -EAGAIN, once, when the largest of what was refused finds room. */
+	void (*on_writable)(struct evr_driver *driver, void *user);
 	void (*on_message)(struct evr_driver *driver, void *user, uint64_t data, uint32_t kind);
 	void *user;
 };
@@ -120,7 +121,8 @@ enum {
 struct evr_completion {
 	uint64_t id; /* of the op */
 	void *arg; /* of the op */
-	int32_t res; /* as of the system call: >= 0, or a negative errno */
+	/* As of the system call: >= 0, or a negative errno; -EAGAIN, -ENOMEM no thread was to be had. */
+	int32_t res;
 	uint32_t flags; /* EVR_DONE_* */
 	uint64_t value; /* timers: expirations; bells: the bits */
 	void *buf; /* with EVR_DONE_BUFFER */
@@ -312,8 +314,12 @@ EVR_API int evr_driver_take_stop(struct evr_driver *driver);
  */
 EVR_API int evr_driver_fd(struct evr_driver *driver);
 
-/* evr_driver_next_ns() - when to run at the latest: 0 now, EVR_DRIVER_NO_DEADLINE. */
-EVR_API uint64_t evr_driver_next_ns(struct evr_driver *driver);
+/*
+ * evr_driver_next_ns() - when to run at the latest.
+ * @at_ns: out; absolute CLOCK_MONOTONIC, 0 now, or EVR_DRIVER_NO_DEADLINE.
+ * Return: 0; -EXDEV, -ECHILD.
+ */
+EVR_API int evr_driver_next_ns(struct evr_driver *driver, uint64_t *at_ns);
 
 enum {
 	EVR_SUPPORT_NONE, /* -EOPNOTSUPP */
@@ -363,8 +369,11 @@ struct evr_driver_stats {
 	uint32_t pool_threads;
 };
 
-/* Context: the driver's thread. */
-EVR_API void evr_driver_stats(const struct evr_driver *driver, struct evr_driver_stats *stats);
+/*
+ * evr_driver_stats() - what happened so far. Context: the driver's thread.
+ * Return: 0; -EXDEV, -ECHILD.
+ */
+EVR_API int evr_driver_stats(const struct evr_driver *driver, struct evr_driver_stats *stats);
 
 #ifdef __cplusplus
 }

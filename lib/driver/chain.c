@@ -234,11 +234,7 @@ int evr_driver_submit_chain(struct evr_driver *d, const struct evr_op *ops, uint
 		err = chain_begin(d, first, nr, native);
 	if (err) {
 		chain_put_back(d, first);
-		if (err == -EAGAIN) {
-			d->starved = true;
-			d->stats.again++;
-		}
-		return err;
+		return evr_refuse(d, err, nr, nr);
 	}
 	d->stats.submitted += nr;
 	return 0;

@@ -148,7 +148,7 @@ static void ways_choose(struct evr_driver *d)
 		else
 			d->way[code] = d->ring.exists ? EVR_SUPPORT_NONE : EVR_SUPPORT_READY;
 		if (d->way[code] == EVR_SUPPORT_NATIVE && !row->keep && !row->done &&
-		    !(row->flags & ROW_NOTIFIES))
+		    !(row->flags & ROW_NOTIFIES) && !(row->flags & ROW_FD && row_has_pool(row)))
 			d->plain[code] = true;
 	}
 	io_uring_free_probe(probe);
@@ -340,8 +340,12 @@ void evr_driver_caps(const struct evr_driver *d, struct evr_driver_caps *caps)
 		caps->support[EVR_OP_RAW] = EVR_SUPPORT_NATIVE;
 }
 
-void evr_driver_stats(const struct evr_driver *d, struct evr_driver_stats *stats)
+int evr_driver_stats(const struct evr_driver *d, struct evr_driver_stats *stats)
 {
+	int err = driver_check(d);
+
+	if (err)
+		return err;
 	*stats = d->stats;
 	stats->completed = d->delivered - d->stats.events;
 	stats->wakes = evr_injector_wakes(d);
@@ -351,4 +355,5 @@ void evr_driver_stats(const struct evr_driver *d, struct evr_driver_stats *stats
 	stats->backlog = d->backlog.nr;
 	stats->timers = d->heap_nr;
 	stats->pool_threads = d->pool.threads_nr;
+	return 0;
 }

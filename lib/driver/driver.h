@@ -121,7 +121,9 @@ struct extra {
 	uint64_t value; /* of the next completion: expirations, bells */
 	uint64_t until_ns; /* key of the heap: deadline of the op, or of the timer */
 	uint32_t moved; /* EXACT: bytes so far */
-	int32_t held_fd; /* the emulation's own reference to the file, or -1 */
+	int32_t held_fd; /* a reference of our own to the file, or -1 */
+	int32_t held_in; /* the same of the second file of splice and tee */
+	uint32_t turn; /* FIXED_FD, of the kernel's table: whose turn in the slot it was */
 	int32_t result; /* of the pool */
 	uint16_t bid; /* emulated: the provided buffer that was used */
 	uint32_t index;
@@ -195,6 +197,7 @@ struct evr_driver {
 	bool unusual; /* evr_ring_turn() is not for it: no ring, SQPOLL, or a foreign loop */
 	bool due; /* work() of run.c has something to look at */
 	bool closing, running, starved, wake_wanted;
+	uint32_t starved_credits, starved_slots; /* what a refused submission needs */
 	uint8_t way[EVR_OPS_NR];
 	bool plain[EVR_OPS_NR]; /* evr_driver_submit() has a short way */
 	struct ring ring;
@@ -223,6 +226,7 @@ struct evr_driver {
 	bool files_native;
 	uint32_t files_nr;
 	int *files; /* the own table: fds, or -1 */
+	uint32_t *files_turn; /* how often a slot has changed its file */
 	struct group *groups;
 	bool groups_refused;
 	bool zc_silent; /* op_socket.c */
@@ -244,6 +248,8 @@ enum {
 	ROW_NO_RING = 128, /* never by io_uring */
 	ROW_NOTIFIES = 256, /* has a second completion */
 	ROW_BEGINS = 512, /* emulated: the call comes before the wait too */
+	ROW_ONCE = 1024, /* an interrupted call has done its work */
+	ROW_IN = 2048, /* x[1] is a file too */
 };
 
 struct row {
@@ -267,6 +273,21 @@ struct row {
 };
 
 extern const struct row *const evr_rows[EVR_OPS_NR]; /* optab.c */
+
+/* May it go to the pool when the kernel's file system lacks it? */
+static inline bool row_has_pool(const struct row *row)
+{
+	return row->call && !row->events;
+}
+
+/* An op that may start again keeps its file: the number may be another's by then. */
+static inline bool op_holds_fd(const struct row *row, const struct evr_op *op)
+{
+	if (!(row->flags & ROW_FD) || op->flags & EVR_OP_FIXED_FD)
+		return false;
+	return row_has_pool(row) || row->flags & ROW_NOTIFIES ||
+	       op->flags & (EVR_OP_EXACT | EVR_OP_MULTISHOT | EVR_OP_ASYNC);
+}
 
 /* slot.c */
 int evr_slots_init(struct evr_driver *d);
@@ -351,6 +372,7 @@ int evr_driver_drain(struct evr_driver *d, uint64_t deadline_ns);
 int evr_op_start(struct evr_driver *d, struct slot *s, uint32_t index);
 int evr_op_restart(struct evr_driver *d, struct slot *s, uint32_t index);
 void evr_backlog_flush(struct evr_driver *d);
+int evr_refuse(struct evr_driver *d, int err, uint32_t credits, uint32_t slots);
 int evr_slot_take(struct evr_driver *d, const struct evr_op *op, uint32_t *index);
 int evr_slot_keep(struct evr_driver *d, uint32_t index, const struct evr_op *op);
 void evr_slot_put_back(struct evr_driver *d, uint32_t index);
@@ -431,7 +453,7 @@ static inline uint64_t heap_next_ns(const struct evr_driver *d)
 /* pool.c */
 void evr_pool_init(struct evr_driver *d);
 void evr_pool_fini(struct evr_driver *d);
-int evr_pool_start(struct evr_driver *d, uint32_t index);
+void evr_pool_start(struct evr_driver *d, uint32_t index);
 bool evr_pool_unqueue(struct evr_driver *d, uint32_t index);
 void evr_pool_reap(struct evr_driver *d);
 
@@ -441,6 +463,7 @@ int evr_ready_start(struct evr_driver *d, struct slot *s, uint32_t index);
 void evr_ready_stop(struct evr_driver *d, uint32_t index);
 int evr_ready_wait(struct evr_driver *d, uint64_t until_ns);
 int evr_hold_fd(struct extra *extra);
+void evr_release_fd(struct extra *extra);
 
 /* inject.c */
 int evr_injector_make(struct evr_driver *d, uint32_t nr);
@@ -501,6 +524,7 @@ int evr_files_translate(struct evr_driver *d, const struct slot *s, struct extra
 int evr_files_reserve(struct evr_driver *d, struct evr_op *op);
 void evr_files_unreserve(struct evr_driver *d, const struct evr_op *op);
 void evr_files_keep(struct evr_driver *d, const struct extra *extra);
+bool evr_files_same(const struct evr_driver *d, const struct extra *extra);
 bool evr_file_done(struct evr_driver *d, struct slot *s, uint32_t index, int *res,
 		   uint32_t *cflags);
 bool evr_close_done(struct evr_driver *d, struct slot *s, uint32_t index, int *res,

@@ -28,23 +28,30 @@ static bool exact_goes_on(struct extra *extra, int *res, bool cancelled)
 	return false;
 }
 
+/* Would it be the same file? A number that is looked up again may be another's by now. */
+static bool can_start_again(const struct evr_driver *d, const struct extra *extra)
+{
+	if (extra->op.flags & EVR_OP_FIXED_FD)
+		return evr_files_same(d, extra);
+	return extra->held_fd >= 0 || extra->op.fd < 0;
+}
+
 /* Does an op that could be over start again? */
 static bool op_goes_on(struct evr_driver *d, struct slot *s, struct extra *extra, int *res)
 {
 	const struct row *row = evr_rows[s->op];
 
-	if (s->flags & S_LINKED)
-		return false;
-	if (!(s->flags & S_CANCEL)) {
-		if (*res == -EINTR)
+	bool again = !(s->flags & S_LINKED) && can_start_again(d, extra);
+
+	if (again && !(s->flags & S_CANCEL)) {
+		if (*res == -EINTR && !(row->flags & ROW_ONCE))
 			return true;
 		if (*res == -EAGAIN && row->flags & ROW_RETRY && s->tries < TRIES_AGAIN) {
 			s->tries++;
 			return true;
 		}
 		/* This file system, not this kernel, lacks it. */
-		if (*res == -EOPNOTSUPP && s->way == EVR_SUPPORT_NATIVE && row->call &&
-		    !row->events &&
+		if (*res == -EOPNOTSUPP && s->way == EVR_SUPPORT_NATIVE && row_has_pool(row) &&
 		    /* To the pool the number of a slot would be that of some other file. */
 		    !(extra->op.flags & (EVR_OP_FIXED_FD | EVR_OP_FIXED_RESULT | EVR_OP_BUFFER))) {
 			s->way = EVR_SUPPORT_POOL;
@@ -53,7 +60,7 @@ static bool op_goes_on(struct evr_driver *d, struct slot *s, struct extra *extra
 	}
 	if (!(extra->op.flags & EVR_OP_EXACT))
 		return false;
-	return exact_goes_on(extra, res, s->flags & S_CANCEL);
+	return exact_goes_on(extra, res, !again || s->flags & S_CANCEL);
 }
 
 void evr_event(struct evr_driver *d, struct slot *s, uint32_t index, int res, uint32_t cflags)

@@ -20,7 +20,8 @@ int evr_files_init(struct evr_driver *d)
 	uint32_t i;
 
 	d->files = malloc(d->options.files_max * sizeof(*d->files));
-	if (!d->files)
+	d->files_turn = calloc(d->options.files_max, sizeof(*d->files_turn));
+	if (!d->files || !d->files_turn)
 		return -ENOMEM;
 	d->files_nr = d->options.files_max;
 	for (i = 0; i < d->files_nr; i++)
@@ -40,6 +41,7 @@ void evr_files_fini(struct evr_driver *d)
 	if (d->ring.exists && d->files_native)
 		io_uring_unregister_files(&d->ring.uring);
 	free(d->files);
+	free(d->files_turn);
 }
 
 static int slot_choose(const struct evr_driver *d, uint32_t wanted, uint32_t *slot)
@@ -109,7 +111,14 @@ int evr_file_remove(struct evr_driver *d, uint32_t slot)
 	if (err < 0)
 		return err;
 	d->files[slot] = SLOT_FREE;
+	d->files_turn[slot]++;
 	return 0;
+}
+
+/* Is the file of an op still the one in its slot of the kernel's table? */
+bool evr_files_same(const struct evr_driver *d, const struct extra *extra)
+{
+	return d->files_turn[extra->op.fd] == extra->turn;
 }
 
 /* In the kernel's table by its number; from our own, as the fd it is there. */
@@ -122,6 +131,7 @@ int evr_files_translate(struct evr_driver *d, const struct slot *s, struct extra
 		return evr_fail(-EBADF, "op %s: fixed file %d is none", evr_op_name(op->code),
 				op->fd);
 	if (fd == SLOT_KERNEL) {
+		extra->turn = d->files_turn[op->fd];
 		if (s->way == EVR_SUPPORT_NATIVE)
 			return 0;
 		return evr_fail(-EOPNOTSUPP, "op %s: not on a fixed file here",
@@ -199,8 +209,10 @@ bool evr_close_done(struct evr_driver *d, struct slot *s, uint32_t index, int *r
 	if (*own)
 		d->files[*own - 1] = SLOT_FREE;
 	*own = 0;
-	if (!*res && op->flags & EVR_OP_FIXED_FD && d->files[op->fd] == SLOT_KERNEL)
+	if (!*res && op->flags & EVR_OP_FIXED_FD && d->files[op->fd] == SLOT_KERNEL) {
 		d->files[op->fd] = SLOT_FREE;
+		d->files_turn[op->fd]++;
+	}
 	return false;
 }
 

@@ -15,7 +15,10 @@
 struct hub {
 	struct hub *next;
 	struct evr_driver *driver;
-	struct evr_peer *peer;
+	struct evr_peer
+		*peer; /* attached for as long as somebody waits; NULL: another has its place */
+	struct evr_peer_id self; /* who that is: addresses are used again */
+	uint64_t segment_id;
 	struct extra *waits; /* by extra->next */
 	uint64_t pending; /* taken from the peer, waited for by nobody so far */
 	uint64_t poll_id; /* 0: none in flight */
@@ -24,19 +27,41 @@ struct hub {
 };
 
 static void hub_poll(struct hub *hub);
+static void hub_rest(struct hub *hub);
 
-static struct hub *hub_of(struct evr_driver *d, struct evr_peer *peer)
+static struct hub *hub_find(struct evr_driver *d, const struct evr_peer *peer)
 {
 	struct hub *hub;
 
-	for (hub = d->hubs; hub; hub = hub->next)
-		if (hub->peer == peer)
-			return hub;
+	for (hub = d->hubs; hub && hub->peer != peer; hub = hub->next)
+		;
+	return hub;
+}
+
+/* Of a peer that is attached. What an earlier one at its address left is not for it. */
+static struct hub *hub_of(struct evr_driver *d, struct evr_peer *peer)
+{
+	struct hub *hub = hub_find(d, peer);
+	struct evr_segment_info info;
+	struct evr_peer_id self = evr_peer_self(peer);
+
+	if (evr_segment_info(evr_peer_segment(peer), &info))
+		info.segment_id = 0;
+	if (hub && hub->segment_id == info.segment_id && hub->self.slot == self.slot &&
+	    hub->self.incarnation == self.incarnation)
+		return hub;
+	if (hub) {
+		hub->peer = NULL;
+		hub->pending = 0;
+		hub_rest(hub);
+	}
 	hub = calloc(1, sizeof(*hub));
 	if (!hub)
 		return NULL;
 	hub->driver = d;
 	hub->peer = peer;
+	hub->self = self;
+	hub->segment_id = info.segment_id;
 	hub->next = d->hubs;
 	d->hubs = hub;
 	return hub;
@@ -152,9 +177,12 @@ static void hub_event(struct evr_driver *d, const struct evr_completion *done)
 
 	if (!(done->flags & EVR_DONE_MORE))
 		hub->poll_id = 0;
-	hub_collect(hub);
-	hub_deal(hub);
-	hub_tell(hub);
+	/* Without anybody who waits the peer may be gone. */
+	if (hub->waits) {
+		hub_collect(hub);
+		hub_deal(hub);
+		hub_tell(hub);
+	}
 	if (hub->waits && !hub->poll_id && !d->closing)
 		hub_poll(hub);
 	hub_rest(hub);
@@ -204,7 +232,7 @@ static int bell_wait_call(struct evr_driver *d, struct extra *extra, int fd)
 /* A cancel, or a deadline, has ended this wait. */
 void evr_hub_leave(struct evr_driver *d, struct extra *extra)
 {
-	struct hub *hub = hub_of(d, (struct evr_peer *)(uintptr_t)extra->op.addr);
+	struct hub *hub = hub_find(d, (struct evr_peer *)(uintptr_t)extra->op.addr);
 
 	if (!hub)
 		return;

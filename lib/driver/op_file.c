@@ -42,7 +42,7 @@ static int result(ssize_t ret)
  * What a call without io_uring does: at an offset, or at the position of what has none.
  * A file that epoll waits for is not to block in spite of that.
  */
-static int rw(const struct extra *extra, int fd, struct iovec *iov, int nr, bool writes)
+static int rw(const struct extra *extra, int fd, const struct iovec *iov, int nr, bool writes)
 {
 	off_t off = extra->waits ? -1 : (off_t)extra->op.off;
 	int flags = (int)extra->op.opflags | (extra->waits ? RWF_NOWAIT : 0);
@@ -51,10 +51,10 @@ static int rw(const struct extra *extra, int fd, struct iovec *iov, int nr, bool
 	ret = writes ? pwritev2(fd, iov, nr, off, flags) : preadv2(fd, iov, nr, off, flags);
 	if (ret >= 0 || errno != EOPNOTSUPP || !extra->waits)
 		return result(ret);
+	if (!writes)
+		return result(readv(fd, iov, nr));
 	/* It is ready. To a pipe that is, so much can be written without a wait. */
-	if (writes && iov->iov_len > PIPE_BUF)
-		iov->iov_len = PIPE_BUF;
-	return result(writes ? writev(fd, iov, 1) : readv(fd, iov, nr));
+	return result(write(fd, iov->iov_base, iov->iov_len < PIPE_BUF ? iov->iov_len : PIPE_BUF));
 }
 
 static int read_call(struct evr_driver *d, struct extra *extra, int fd)

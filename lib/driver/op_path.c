@@ -163,6 +163,8 @@ const struct row evr_row_open = {
 const struct row evr_row_close = {
 	.name = "close",
 	.opcode = IORING_OP_CLOSE,
+	/* Linux has given the number up, whatever it says. */
+	.flags = ROW_ONCE,
 	.allowed = PATH_FLAGS | EVR_OP_FIXED_FD,
 	.prep = close_prep,
 	.call = close_call,

@@ -9,20 +9,26 @@
 /* How long an emulated wait goes without a look at whether it was cancelled, ms. */
 #define LOOK_MS 20
 
+/* The number, of a member of a chain: that holds nothing. */
+static int32_t in_of(const struct evr_op *op, const struct extra *extra)
+{
+	return extra->held_in >= 0 ? extra->held_in : (int32_t)op->x[1];
+}
+
 static void splice_prep(const struct evr_op *op, struct extra *extra, struct io_uring_sqe *sqe)
 {
 	sqe->off = op->off;
 	sqe->splice_off_in = op->x[0];
 	sqe->len = op->len;
 	sqe->splice_flags = op->opflags;
-	sqe->splice_fd_in = (int32_t)op->x[1];
+	sqe->splice_fd_in = in_of(op, extra);
 }
 
 static void tee_prep(const struct evr_op *op, struct extra *extra, struct io_uring_sqe *sqe)
 {
 	sqe->len = op->len;
 	sqe->splice_flags = op->opflags;
-	sqe->splice_fd_in = (int32_t)op->x[1];
+	sqe->splice_fd_in = in_of(op, extra);
 }
 
 /* Both ends are ready, or a look is due. */
@@ -37,7 +43,7 @@ static void wait_both(int in, int out)
 static int move(struct extra *extra, int out, bool copies)
 {
 	const struct evr_op *op = &extra->op;
-	int in = (int)op->x[1];
+	int in = extra->held_in;
 	loff_t in_off = (loff_t)op->x[0], out_off = (loff_t)op->off;
 	bool waits = !(op->opflags & SPLICE_F_NONBLOCK);
 	unsigned int flags = op->opflags | SPLICE_F_NONBLOCK;
@@ -72,7 +78,7 @@ static int tee_call(struct evr_driver *d, struct extra *extra, int fd)
 const struct row evr_row_splice = {
 	.name = "splice",
 	.opcode = IORING_OP_SPLICE,
-	.flags = ROW_FD | ROW_FULL,
+	.flags = ROW_FD | ROW_IN | ROW_FULL,
 	.allowed = PIPE_FLAGS,
 	.prep = splice_prep,
 	.call = splice_call,
@@ -81,7 +87,7 @@ const struct row evr_row_splice = {
 const struct row evr_row_tee = {
 	.name = "tee",
 	.opcode = IORING_OP_TEE,
-	.flags = ROW_FD | ROW_FULL,
+	.flags = ROW_FD | ROW_IN | ROW_FULL,
 	.allowed = PIPE_FLAGS,
 	.prep = tee_prep,
 	.call = tee_call,

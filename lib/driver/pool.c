@@ -96,7 +96,8 @@ static int pool_spawn(struct pool *p, struct evr_driver *d)
 	return 0;
 }
 
-int evr_pool_start(struct evr_driver *d, uint32_t index)
+/* Never refused: an op that no thread can be had for ends with that error. */
+void evr_pool_start(struct evr_driver *d, uint32_t index)
 {
 	struct extra *extra = extra_at(d, index);
 	struct slot *s = slot_at(d, index);
@@ -107,7 +108,7 @@ int evr_pool_start(struct evr_driver *d, uint32_t index)
 	err = evr_hold_fd(extra);
 	if (err && err != -EAGAIN) {
 		evr_op_finish(d, s, index, err, 0);
-		return 0;
+		return;
 	}
 	d->wake_wanted = true;
 	d->due = true;
@@ -121,14 +122,8 @@ int evr_pool_start(struct evr_driver *d, uint32_t index)
 		d->in_flight++;
 	}
 	pthread_mutex_unlock(&p->lock);
-	return err;
-}
-
-static void release_fd(struct extra *extra)
-{
-	if (extra->held_fd >= 0)
-		close(extra->held_fd);
-	extra->held_fd = -1;
+	if (err)
+		evr_op_finish(d, s, index, err, 0);
 }
 
 /* Was it still in the queue? Then it is out of it. */
@@ -151,8 +146,6 @@ bool evr_pool_unqueue(struct evr_driver *d, uint32_t index)
 	pthread_mutex_unlock(&p->lock);
 	/* Relaxed: the thread looks again. */
 	evr_a32_store_relaxed(&extra->cancelled, 1);
-	if (found)
-		release_fd(extra);
 	return found;
 }
 
@@ -165,7 +158,6 @@ void evr_pool_reap(struct evr_driver *d)
 	while (p->done && take_has_room(d)) {
 		extra = dequeue(&p->done, &p->done_end);
 		pthread_mutex_unlock(&p->lock);
-		release_fd(extra);
 		evr_event(d, slot_at(d, extra->index), extra->index, extra->result, 0);
 		pthread_mutex_lock(&p->lock);
 	}

@@ -9,6 +9,7 @@
 #include "driver.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
@@ -30,15 +31,38 @@ int evr_ready_init(struct evr_driver *d)
 	return 0;
 }
 
-/* A reference to the file of our own. -EAGAIN: the op has no file. */
+static int hold(int32_t *held, int fd)
+{
+	if (*held < 0)
+		*held = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	return *held < 0 ? -errno : 0;
+}
+
+/* References to its files of our own, until the op is over. -EAGAIN: it has none. */
 int evr_hold_fd(struct extra *extra)
 {
-	if (extra->held_fd >= 0)
-		return 0;
-	if (!(evr_rows[extra->op.code]->flags & ROW_FD))
+	uint16_t flags = evr_rows[extra->op.code]->flags;
+	int err;
+
+	if (!(flags & ROW_FD))
 		return -EAGAIN;
-	extra->held_fd = fcntl(extra->op.fd, F_DUPFD_CLOEXEC, 0);
-	return extra->held_fd < 0 ? -errno : 0;
+	err = hold(&extra->held_fd, extra->op.fd);
+	if (!err && flags & ROW_IN)
+		err = hold(&extra->held_in, (int)extra->op.x[1]);
+	return err;
+}
+
+static void release(int32_t *held)
+{
+	if (*held >= 0)
+		close(*held);
+	*held = -1;
+}
+
+void evr_release_fd(struct extra *extra)
+{
+	release(&extra->held_fd);
+	release(&extra->held_in);
 }
 
 /* Does the call before the wait settle it? */
@@ -52,7 +76,8 @@ static bool begin(struct evr_driver *d, struct slot *s, uint32_t index)
 	if (res == -EAGAIN) {
 		/* It would have to block. */
 		s->way = EVR_SUPPORT_POOL;
-		return !evr_pool_start(d, index);
+		evr_pool_start(d, index);
+		return true;
 	}
 	evr_ready_stop(d, index);
 	evr_op_finish(d, s, index, res, 0);
@@ -80,12 +105,10 @@ int evr_ready_start(struct evr_driver *d, struct slot *s, uint32_t index)
 		/* A file without poll is always ready, and its calls may block. */
 		if (errno == EPERM) {
 			s->way = EVR_SUPPORT_POOL;
-			return evr_pool_start(d, index);
+			evr_pool_start(d, index);
+			return 0;
 		}
-		err = -errno;
-		close(extra->held_fd);
-		extra->held_fd = -1;
-		evr_op_finish(d, s, index, err, 0);
+		evr_op_finish(d, s, index, -errno, 0);
 		return 0;
 	}
 	s->state = ACTIVE;
@@ -93,16 +116,13 @@ int evr_ready_start(struct evr_driver *d, struct slot *s, uint32_t index)
 	return 0;
 }
 
-/* Closing the duplicate takes it out of epoll, unless another one was made by fork. */
+/* Out of epoll. The duplicate stays: the op may start again. */
 void evr_ready_stop(struct evr_driver *d, uint32_t index)
 {
 	struct extra *extra = extra_at(d, index);
 
-	if (extra->held_fd < 0)
-		return;
-	epoll_ctl(d->epoll_fd, EPOLL_CTL_DEL, extra->held_fd, NULL);
-	close(extra->held_fd);
-	extra->held_fd = -1;
+	if (extra->held_fd >= 0)
+		epoll_ctl(d->epoll_fd, EPOLL_CTL_DEL, extra->held_fd, NULL);
 }
 
 static void rearm(struct evr_driver *d, struct slot *s, uint32_t index)
@@ -183,25 +203,40 @@ static void ready(struct evr_driver *d, uint64_t id)
 	evr_event(d, s, index, res, emulated_cflags(extra, res));
 }
 
-/* Sleep until something is ready, a wake, or the time. 0; -EINTR; -ETIME. */
-int evr_ready_wait(struct evr_driver *d, uint64_t until_ns)
+/*
+ * epoll_wait() ends also when a ring that this thread once had is taken down, with -EINTR
+ * though no handler has run. poll() goes on then.
+ */
+static int sleep_until(struct evr_driver *d, uint64_t until_ns)
 {
-	struct epoll_event events[EVENTS_MAX]; /* fewer than take_has_room() keeps free */
+	struct pollfd p = { .fd = d->epoll_fd, .events = POLLIN };
 	struct timespec ts = { 0 };
 	uint64_t now_ns;
-	int i, nr;
 
-	if (until_ns != UINT64_MAX && until_ns) {
+	if (until_ns != UINT64_MAX) {
 		now_ns = evr_now_ns();
 		until_ns = until_ns > now_ns ? until_ns - now_ns : 0;
 		ts.tv_sec = (time_t)(until_ns / 1000000000u);
 		ts.tv_nsec = (long)(until_ns % 1000000000u);
 	}
 	d->stats.enters++;
-	nr = epoll_pwait2(d->epoll_fd, events, EVENTS_MAX, until_ns == UINT64_MAX ? NULL : &ts,
-			  NULL);
+	return ppoll(&p, 1, until_ns == UINT64_MAX ? NULL : &ts, NULL) < 0 ? -errno : 0;
+}
+
+/* Sleep until something is ready, a wake, or the time. 0; -EINTR; -ETIME. */
+int evr_ready_wait(struct evr_driver *d, uint64_t until_ns)
+{
+	struct epoll_event events[EVENTS_MAX]; /* fewer than take_has_room() keeps free */
+	int err = until_ns ? sleep_until(d, until_ns) : 0;
+	int i, nr;
+
+	if (err)
+		return err;
+	d->stats.enters++;
+	nr = epoll_wait(d->epoll_fd, events, EVENTS_MAX, 0);
+	/* It did not sleep: no handler's doing. */
 	if (nr < 0)
-		return -errno;
+		return errno == EINTR ? 0 : -errno;
 	for (i = 0; i < nr; i++) {
 		if (events[i].data.u64 == WAKE_DATA)
 			evr_injector_quiet(d);

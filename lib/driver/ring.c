@@ -146,11 +146,26 @@ static uint8_t sqe_flags(const struct slot *s, const struct evr_op *op)
 	return flags;
 }
 
+/* A member of a chain never starts again, and one that is being held holds on. */
+static int hold_fd(struct evr_driver *d, const struct slot *s, uint32_t index,
+		   const struct evr_op *op)
+{
+	if (!(s->flags & S_EXTRA) || s->flags & S_LINKED || !op_holds_fd(evr_rows[s->op], op))
+		return 0;
+	return evr_hold_fd(extra_at(d, index));
+}
+
 int evr_ring_start(struct evr_driver *d, struct slot *s, uint32_t index, const struct evr_op *op)
 {
+	int err = hold_fd(d, s, index, op);
 	const struct row *row = evr_rows[s->op];
-	struct io_uring_sqe *sqe = evr_ring_sqe(d);
+	struct io_uring_sqe *sqe;
 
+	if (UNLIKELY(err)) {
+		evr_op_finish(d, s, index, err, 0);
+		return 0;
+	}
+	sqe = evr_ring_sqe(d);
 	if (UNLIKELY(!sqe))
 		return -EAGAIN;
 	memset(sqe, 0, sizeof(*sqe));
@@ -158,6 +173,8 @@ int evr_ring_start(struct evr_driver *d, struct slot *s, uint32_t index, const s
 	sqe->user_data = id_of(s);
 	if (row->prep) {
 		sqe->fd = op->fd;
+		if (s->flags & S_EXTRA && extra_at(d, index)->held_fd >= 0)
+			sqe->fd = extra_at(d, index)->held_fd;
 		row->prep(op, s->flags & S_EXTRA ? extra_at(d, index) : NULL, sqe);
 		sqe->flags = sqe_flags(s, op);
 		/* Into our own table: as an fd, and evr_file_done() does the rest. */

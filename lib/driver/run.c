@@ -7,11 +7,25 @@
 
 #include <sched.h>
 
+/* Would the largest of what was refused be taken now? */
+static bool finds_room(struct evr_driver *d)
+{
+	uint32_t slots = EVR_ROUND_UP(d->options.ops_max, PAGE_SLOTS) - d->slots_used;
+
+	if (slots < d->starved_slots)
+		return false;
+	if (d->backlog.nr < d->options.backlog_max)
+		return true;
+	return !d->backlog.nr && d->credits >= d->starved_credits &&
+	       (!d->ring.exists || ring_has_room(d, d->starved_slots));
+}
+
 static void tell_writable(struct evr_driver *d)
 {
-	if (!d->credits || (d->options.backlog_max && d->backlog.nr >= d->options.backlog_max))
+	if (!finds_room(d))
 		return;
 	d->starved = false;
+	d->starved_credits = d->starved_slots = 0;
 	if (d->options.on_writable)
 		d->options.on_writable(d, d->options.user);
 }
@@ -227,12 +241,17 @@ int evr_driver_fd(struct evr_driver *d)
 	return d->ring.exists ? d->ring.uring.ring_fd : d->epoll_fd;
 }
 
-uint64_t evr_driver_next_ns(struct evr_driver *d)
+int evr_driver_next_ns(struct evr_driver *d, uint64_t *at_ns)
 {
+	int err = driver_check(d);
+
+	if (err)
+		return err;
 	if (d->done.nr || d->cancels.nr || d->bells_due || injector_has_news(d) ||
-	    (d->wake_wanted && !d->wake_armed && d->ring.exists))
-		return 0;
-	if (d->ring.exists && (d->ring.tail != d->ring.sent || !cq_is_empty(d)))
-		return 0;
-	return heap_next_ns(d);
+	    (d->wake_wanted && !d->wake_armed && d->ring.exists) ||
+	    (d->ring.exists && (d->ring.tail != d->ring.sent || !cq_is_empty(d))))
+		*at_ns = 0;
+	else
+		*at_ns = heap_next_ns(d);
+	return 0;
 }

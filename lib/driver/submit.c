@@ -20,14 +20,24 @@ static uint8_t credits_of(const struct evr_driver *d, const struct row *row,
 	return (uint8_t)(need < d->credits_max ? need : d->credits_max);
 }
 
-static int refuse(struct evr_driver *d, int err)
+/* Refused, for want of so much; tell_writable() of run.c says when it is there. */
+int evr_refuse(struct evr_driver *d, int err, uint32_t credits, uint32_t slots)
 {
-	if (err == -EAGAIN) {
-		d->starved = true;
-		d->due = true;
-		d->stats.again++;
-	}
+	if (err != -EAGAIN)
+		return err;
+	d->starved = true;
+	d->due = true;
+	d->stats.again++;
+	if (d->starved_credits < credits)
+		d->starved_credits = credits;
+	if (d->starved_slots < slots)
+		d->starved_slots = slots;
 	return err;
+}
+
+static int refuse(struct evr_driver *d, int err, const struct evr_op *op)
+{
+	return evr_refuse(d, err, err == -EAGAIN ? credits_of(d, evr_rows[op->code], op) : 0, 1);
 }
 
 static void extra_reset(struct extra *extra, const struct evr_op *op, uint32_t index)
@@ -37,6 +47,8 @@ static void extra_reset(struct extra *extra, const struct evr_op *op, uint32_t i
 	extra->moved = 0;
 	extra->value = 0;
 	extra->held_fd = -1;
+	extra->held_in = -1;
+	extra->turn = 0;
 	extra->index = index;
 	extra->waits = false;
 	evr_a32_store_relaxed(&extra->cancelled, 0);
@@ -84,6 +96,7 @@ void evr_slot_put_back(struct evr_driver *d, uint32_t index)
 
 	if (s->flags & S_EXTRA) {
 		free(extra_at(d, index)->mem);
+		evr_release_fd(extra_at(d, index));
 		if (extra_at(d, index)->op.flags & EVR_OP_FIXED_RESULT)
 			evr_files_unreserve(d, &extra_at(d, index)->op);
 		if (s->op == EVR_OP_CLOSE)
@@ -236,8 +249,10 @@ static inline int op_start(struct evr_driver *d, struct slot *s, uint32_t index,
 {
 	if (LIKELY(s->way == EVR_SUPPORT_NATIVE))
 		return evr_ring_start(d, s, index, op);
-	if (s->way == EVR_SUPPORT_POOL)
-		return evr_pool_start(d, index);
+	if (s->way == EVR_SUPPORT_POOL) {
+		evr_pool_start(d, index);
+		return 0;
+	}
 	if (s->way == EVR_SUPPORT_READY)
 		return evr_ready_start(d, s, index);
 	return start_inline(d, s, index);
@@ -300,7 +315,7 @@ static __attribute__((noinline)) int submit_any(struct evr_driver *d, const stru
 
 	err = slot_take(d, op, &index);
 	if (err)
-		return refuse(d, err);
+		return refuse(d, err, op);
 	s = slot_at(d, index);
 	if (id)
 		*id = id_of(s);
@@ -308,8 +323,9 @@ static __attribute__((noinline)) int submit_any(struct evr_driver *d, const stru
 		op = &extra_at(d, index)->op;
 	err = start_or_wait(d, s, index, op);
 	if (err) {
+		err = refuse(d, err, op);
 		evr_slot_put_back(d, index);
-		return refuse(d, err);
+		return err;
 	}
 	d->stats.submitted++;
 	return 0;
@@ -464,7 +480,7 @@ struct io_uring_sqe *evr_driver_sqe(struct evr_driver *d, evr_done_fn *fn, void 
 		return NULL;
 	/* Before slot_take(), which refuses this code to evr_driver_submit(). */
 	if (d->closing || d->backlog.nr || d->credits < completions_nr) {
-		refuse(d, -EAGAIN);
+		evr_refuse(d, -EAGAIN, completions_nr, 1);
 		return NULL;
 	}
 	sqe = evr_ring_sqe(d);

@@ -96,7 +96,10 @@ static void timer_fire(struct evr_driver *d, struct slot *s, uint32_t index, uin
 	}
 	/* Those that were missed are counted, not made up for. */
 	extra->value += (now_ns - until_ns) / period_ns;
-	evr_heap_add(d, index, until_ns + extra->value * period_ns);
+	until_ns += (extra->value - 1) * period_ns;
+	/* Past the end of time it never comes. */
+	evr_heap_add(d, index,
+		     until_ns > UINT64_MAX - period_ns ? UINT64_MAX : until_ns + period_ns);
 	evr_deliver(d, s, index, 0, IORING_CQE_F_MORE);
 }
 

@@ -112,7 +112,7 @@ static inline int loop_close(void **state)
 	int bad = 0;
 
 	if (loop->d) {
-		evr_driver_stats(loop->d, &stats);
+		LOOP_HOLDS(evr_driver_stats(loop->d, &stats) == 0);
 		LOOP_HOLDS(!stats.in_flight);
 		LOOP_HOLDS(!stats.slots_used);
 		LOOP_HOLDS(!stats.backlog);
@@ -161,6 +161,15 @@ static inline int loop_do(struct loop *loop, struct evr_op op)
 
 	loop_submit(loop, op, &seen);
 	return loop_finish(loop, &seen);
+}
+
+/* Ops alive. */
+static inline int loop_busy(const struct loop *loop)
+{
+	struct evr_driver_stats stats;
+
+	CHECK(evr_driver_stats(loop->d, &stats) == 0);
+	return (int)stats.slots_used;
 }
 
 /* Run until a condition holds. */

@@ -444,6 +444,8 @@ static void driver_child_of_fork_refused(void **state)
 {
 	struct loop *loop = *state;
 	struct evr_op op = evr_op_nop();
+	struct evr_driver_stats stats;
+	uint64_t at_ns = 77;
 	struct seen seen;
 	int fds = loop_fds();
 	pid_t pid;
@@ -455,6 +457,8 @@ static void driver_child_of_fork_refused(void **state)
 		CHECK(evr_driver_submit(loop->d, &op, NULL) == -ECHILD);
 		CHECK(evr_driver_run(loop->d, 1, pair_deadline()) == -ECHILD);
 		CHECK(evr_driver_attach(loop->d) == -ECHILD);
+		CHECK(evr_driver_next_ns(loop->d, &at_ns) == -ECHILD && at_ns == 77);
+		CHECK(evr_driver_stats(loop->d, &stats) == -ECHILD);
 		CHECK(evr_driver_close(loop->d, pair_deadline()) == -ECHILD);
 		CHECK(evr_driver_close(loop->d, pair_deadline()) == -ECHILD);
 		CHECK(loop_fds() < fds);
@@ -747,6 +751,7 @@ static void driver_foreign_loop_wakes_for_all(void **state)
 	struct pollfd p = { .events = POLLIN };
 	char byte;
 	struct seen seen, timer;
+	uint64_t at_ns;
 	int fds[2];
 
 	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
@@ -757,7 +762,8 @@ static void driver_foreign_loop_wakes_for_all(void **state)
 	while (poll(&p, 1, 0) == 1)
 		assert_true(evr_driver_run(loop->d, 0, 0) >= 0);
 	assert_int_equal(seen.all, 0);
-	assert_int_equal(evr_driver_next_ns(loop->d), EVR_DRIVER_NO_DEADLINE);
+	assert_int_equal(evr_driver_next_ns(loop->d, &at_ns), 0);
+	assert_int_equal(at_ns, EVR_DRIVER_NO_DEADLINE);
 	assert_int_equal(write(fds[1], "x", 1), 1);
 	while (!seen.terminal) {
 		assert_int_equal(poll(&p, 1, 40000), 1);
@@ -773,7 +779,8 @@ static void driver_foreign_loop_wakes_for_all(void **state)
 	while (poll(&p, 1, 0) == 1)
 		assert_true(evr_driver_run(loop->d, 0, 0) >= 0);
 	loop_submit(loop, evr_op_timer(12345, 0), &timer);
-	assert_int_equal(evr_driver_next_ns(loop->d), 12345);
+	assert_int_equal(evr_driver_next_ns(loop->d, &at_ns), 0);
+	assert_int_equal(at_ns, 12345);
 	loop_finish(loop, &timer);
 	evr_injector_put(injector);
 	close(fds[0]);

@@ -8,7 +8,9 @@
  */
 #include "loop.h"
 
+#include <liburing.h>
 #include <sys/resource.h>
+#include <termios.h>
 
 static struct loop *small_loop(void **state, uint32_t entries)
 {
@@ -308,6 +310,212 @@ static void own_table_beside_a_ring(void **state)
 	assert_int_equal(loop_close(state), 0);
 }
 
+/*
+ * Short, and before that is known the number, or the slot, has become another file's: what
+ * follows is of the file that the op began with, or nothing.
+ */
+static void exact_goes_on_with_the_file_it_began_with(void **state)
+{
+	struct loop *loop = *state;
+	int own[2], other[2], fixed, fd;
+	struct seen seen;
+	uint32_t slot;
+	char buf[8];
+
+	for (fixed = 0; fixed < 2; fixed++) {
+		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, own), 0);
+		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, other), 0);
+		assert_int_equal(write(other[1], "EVIL", 4), 4);
+		slot = EVR_FILE_ANY;
+		fd = own[0];
+		if (fixed) {
+			assert_int_equal(evr_file_install(loop->d, own[0], &slot), 0);
+			fd = (int)slot;
+		}
+		loop_submit(loop,
+			    evr_op_flagged(evr_op_recv(fd, buf, sizeof(buf), 0),
+					   EVR_OP_EXACT | (fixed ? EVR_OP_FIXED_FD : 0)),
+			    &seen);
+		loop_rounds(loop, 1);
+		assert_int_equal(write(own[1], "four", 4), 4);
+		if (fixed) {
+			assert_int_equal(evr_file_remove(loop->d, slot), 0);
+			assert_int_equal(evr_file_install(loop->d, other[0], &slot), 0);
+		} else {
+			assert_int_equal(dup3(other[0], own[0], O_CLOEXEC), own[0]);
+		}
+		loop_rounds(loop, 2);
+		if (!seen.all)
+			assert_int_equal(write(own[1], "more", 4), 4);
+		loop_finish(loop, &seen);
+		assert_true(seen.res == 8 || (fixed && seen.res == 4));
+		assert_memory_equal(buf, "fourmore", (size_t)seen.res);
+		if (fixed)
+			assert_int_equal(evr_file_remove(loop->d, slot), 0);
+		close(own[0]);
+		close(own[1]);
+		close(other[0]);
+		close(other[1]);
+	}
+}
+
+/* Written a part at a time, to a terminal: the chain counts against all that was asked for. */
+static void chain_ends_at_a_writev_that_is_short(void **state)
+{
+	struct loop *loop = *state;
+	static char bytes[8192], back[8192];
+	struct iovec iov = { bytes, sizeof(bytes) };
+	struct seen seen[2] = { 0 };
+	struct evr_op ops[2];
+	struct termios raw;
+	int pty, tty;
+
+	pty = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+	assert_true(pty >= 0 && !grantpt(pty) && !unlockpt(pty));
+	tty = open(ptsname(pty), O_RDWR | O_NOCTTY | O_CLOEXEC);
+	assert_true(tty >= 0 && !tcgetattr(tty, &raw));
+	cfmakeraw(&raw);
+	assert_int_equal(tcsetattr(tty, TCSANOW, &raw), 0);
+	ops[0] = evr_op_then(evr_op_writev(tty, &iov, 1, UINT64_MAX), seen_done, &seen[0]);
+	ops[1] = evr_op_then(evr_op_nop(), seen_done, &seen[1]);
+	assert_int_equal(evr_driver_submit_chain(loop->d, ops, 2, NULL), 0);
+	while (!seen[0].terminal || !seen[1].terminal) {
+		assert_true(evr_driver_run(loop->d, 1, evr_now_ns() + 1000000) >= 0);
+		while (poll(&(struct pollfd){ .fd = pty, .events = POLLIN }, 1, 0) == 1)
+			assert_true(read(pty, back, sizeof(back)) > 0);
+	}
+	assert_true(seen[0].res > 0);
+	assert_int_equal(seen[1].res, seen[0].res == 8192 ? 0 : -ECANCELED);
+	close(tty);
+	close(pty);
+}
+
+/* Rings that this thread had go down late, and end calls that sleep; no signal is handled. */
+static void ring_that_was_closed_ends_no_sleep(void **state)
+{
+	struct evr_driver_options options = { .struct_sz = sizeof(options),
+					      .mode = EVR_DRIVER_NONE };
+	struct evr_injector *injector;
+	struct io_uring ring;
+	struct loop *loop;
+	int i, ret;
+
+	if (loop_open(state) || (*(struct loop **)state)->mode == EVR_DRIVER_NONE) {
+		loop_close(state);
+		skip();
+	}
+	loop_close(state);
+	assert_int_equal(loop_open_with(state, &options), 0);
+	loop = *state;
+	injector = evr_driver_injector(loop->d);
+	for (i = 0; i < 100; i++) {
+		assert_int_equal(io_uring_queue_init(4, &ring, 0), 0);
+		io_uring_queue_exit(&ring);
+		ret = evr_driver_run(loop->d, 1, evr_now_ns() + 2000000);
+		assert_int_equal(ret, 0);
+	}
+	evr_injector_put(injector);
+	assert_int_equal(loop_close(state), 0);
+}
+
+struct refused {
+	struct evr_op op;
+	int calls, err;
+};
+
+static void try_again(struct evr_driver *d, void *user)
+{
+	struct refused *refused = user;
+
+	refused->calls++;
+	refused->err = evr_driver_submit(d, &refused->op, NULL);
+}
+
+/* Told when there is room for what was refused, and not for less. */
+static void writable_when_all_of_it_finds_room(void **state)
+{
+	struct refused refused = { .calls = 0 };
+	struct evr_driver_options options = { .struct_sz = sizeof(options),
+					      .flags = EVR_DRIVER_FAIL_FAST,
+					      .entries = 16,
+					      .completions = 16,
+					      .on_writable = try_again,
+					      .user = &refused };
+	struct seen reads[16], poll;
+	struct loop *loop;
+	int fds[2], nr;
+	char bytes[16];
+
+	assert_int_equal(loop_open_with(state, &options), 0);
+	loop = *state;
+	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+	for (nr = 0; nr < 16; nr++) {
+		struct evr_op op = evr_op_then(evr_op_read(fds[0], &bytes[nr], 1, UINT64_MAX),
+					       seen_done, &reads[nr]);
+
+		memset(&reads[nr], 0, sizeof(reads[nr]));
+		if (evr_driver_submit(loop->d, &op, NULL))
+			break;
+	}
+	assert_true(nr > 8 && nr < 16);
+	memset(&poll, 0, sizeof(poll));
+	refused.op = evr_op_then(evr_op_flagged(evr_op_poll(fds[1], POLLOUT), EVR_OP_MULTISHOT),
+				 seen_done, &poll);
+	loop_rounds(loop, 2);
+	/* That of the reads finds none now; its refusal is over before the next counts. */
+	refused.calls = 0;
+	assert_int_equal(evr_driver_submit(loop->d, &refused.op, NULL), -EAGAIN);
+	for (; !refused.calls; nr--) {
+		assert_true(nr > 0);
+		assert_int_equal(write(fds[1], "x", 1), 1);
+		LOOP_UNTIL(loop, loop_busy(loop) < nr || refused.calls);
+		loop_rounds(loop, 2);
+	}
+	assert_int_equal(refused.calls, 1);
+	assert_int_equal(refused.err, 0);
+	assert_int_equal(evr_driver_cancel_fd(loop->d, fds[0]), nr);
+	assert_int_equal(evr_driver_cancel_fd(loop->d, fds[1]), 1);
+	loop_finish(loop, &poll);
+	LOOP_UNTIL(loop, !loop_busy(loop));
+	close(fds[0]);
+	close(fds[1]);
+	assert_int_equal(loop_close(state), 0);
+}
+
+/* Refused for want of a slot: credits, of which there are many, say nothing about that. */
+static void writable_when_there_is_a_slot(void **state)
+{
+	struct refused refused = { .op = evr_op_timer(1, 0) };
+	struct evr_driver_options options = { .struct_sz = sizeof(options),
+					      .ops_max = 256,
+					      .on_writable = try_again,
+					      .user = &refused };
+	static struct seen seen[256], last;
+	struct loop *loop;
+	uint64_t id = 0;
+	int i;
+
+	assert_int_equal(loop_open_with(state, &options), 0);
+	loop = *state;
+	memset(&last, 0, sizeof(last));
+	refused.op = evr_op_then(refused.op, seen_done, &last);
+	for (i = 0; i < 256; i++)
+		id = loop_submit(loop, evr_op_timer(UINT64_MAX - 1, 0), &seen[i]);
+	assert_int_equal(evr_driver_submit(loop->d, &refused.op, NULL), -EAGAIN);
+	loop_rounds(loop, 2);
+	assert_int_equal(refused.calls, 0);
+	assert_int_equal(evr_driver_cancel(loop->d, id), 0);
+	loop_finish(loop, &last);
+	assert_int_equal(refused.calls, 1);
+	assert_int_equal(refused.err, 0);
+	/* The others end with the driver. */
+	assert_int_equal(evr_driver_close(loop->d, pair_deadline()), 0);
+	for (i = 0; i < 256; i++)
+		assert_int_equal(seen[i].terminal, 1);
+	loop->d = NULL;
+	assert_int_equal(loop_close(state), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -321,6 +529,11 @@ int main(void)
 		cmocka_unit_test(close_of_a_slot_that_does_not_begin),
 		cmocka_unit_test(own_table_beside_a_ring),
 		EACH_MODE_TEST(pool_counts_what_is_queued),
+		EACH_MODE_TEST(exact_goes_on_with_the_file_it_began_with),
+		EACH_MODE_TEST(chain_ends_at_a_writev_that_is_short),
+		cmocka_unit_test(ring_that_was_closed_ends_no_sleep),
+		cmocka_unit_test(writable_when_all_of_it_finds_room),
+		cmocka_unit_test(writable_when_there_is_a_slot),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

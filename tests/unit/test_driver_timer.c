@@ -102,6 +102,21 @@ static void timer_updated_fires_at_its_new_time(void **state)
 	assert_int_equal(evr_driver_update_timer(loop->d, id, 1, 0), -ENOENT);
 }
 
+/* After one period there is no more time: it does not begin again in the past. */
+static void timer_period_past_the_end_of_time_never_comes(void **state)
+{
+	struct loop *loop = *state;
+	struct seen seen;
+	uint64_t id;
+
+	id = loop_submit(loop, evr_op_timer(evr_now_ns(), UINT64_MAX - 1), &seen);
+	LOOP_UNTIL(loop, seen.all);
+	loop_rounds(loop, 3);
+	assert_int_equal(seen.all, 1);
+	assert_int_equal(evr_driver_cancel(loop->d, id), 0);
+	assert_int_equal(loop_finish(loop, &seen), -ECANCELED);
+}
+
 static void timer_with_a_deadline_refused(void **state)
 {
 	struct loop *loop = *state;
@@ -304,6 +319,7 @@ int main(void)
 		EACH_MODE_TEST(timer_many_fire_by_their_time),
 		EACH_MODE_TEST(timer_periodic_counts_what_it_missed),
 		EACH_MODE_TEST(timer_updated_fires_at_its_new_time),
+		EACH_MODE_TEST(timer_period_past_the_end_of_time_never_comes),
 		EACH_MODE_TEST(timer_with_a_deadline_refused),
 		EACH_MODE_TEST(run_ends_at_its_deadline),
 		EACH_MODE_TEST(deadline_ends_an_op_that_waits),
