@@ -334,7 +334,8 @@ EVR_API int evr_driver_supports(const struct evr_driver *driver, unsigned int co
 
 struct evr_driver_caps {
 	enum evr_driver_mode mode; /* what it came to */
-	int32_t uring_error; /* what io_uring_setup() said, when mode is NONE */
+	int32_t uring_error; /* what io_uring said, when mode is NONE and was not asked for */
+	int32_t buffers_error; /* what the last registration of buffers that was refused said */
 	uint32_t setup_flags; /* IORING_SETUP_* */
 	uint32_t features; /* IORING_FEAT_* */
 	uint32_t entries, completions;

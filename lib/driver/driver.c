@@ -128,12 +128,10 @@ static int ring_or_not(struct evr_driver *d)
 
 static void ways_choose(struct evr_driver *d)
 {
-	struct io_uring_probe *probe = NULL;
+	const struct io_uring_probe *probe = d->ring.probe;
 	const struct row *row;
 	uint32_t code;
 
-	if (d->ring.exists)
-		probe = io_uring_get_probe_ring(&d->ring.uring);
 	for (code = 0; code < EVR_OPS_NR; code++) {
 		row = evr_rows[code];
 		if (probe && !(row->flags & ROW_NO_RING) &&
@@ -151,7 +149,6 @@ static void ways_choose(struct evr_driver *d)
 		    !(row->flags & ROW_NOTIFIES) && !(row->flags & ROW_FD && row_has_pool(row)))
 			d->plain[code] = true;
 	}
-	io_uring_free_probe(probe);
 }
 
 static int driver_make(struct evr_driver *d)
@@ -323,6 +320,7 @@ void evr_driver_caps(const struct evr_driver *d, struct evr_driver_caps *caps)
 	memset(caps, 0, sizeof(*caps));
 	caps->mode = d->options.mode;
 	caps->uring_error = d->uring_error;
+	caps->buffers_error = d->buffers_error;
 	caps->fixed_files = d->files_native;
 	caps->fixed_buffers = d->ring.exists && !d->buffers_refused;
 	caps->buffer_rings = d->ring.exists && !d->groups_refused;

@@ -154,6 +154,7 @@ struct ring {
 	int enter_fd;
 	uint32_t enter_flags;
 	uint32_t setup_flags;
+	struct io_uring_probe *probe; /* what it can do */
 	bool exists;
 };
 
@@ -232,7 +233,7 @@ struct evr_driver {
 	bool zc_silent; /* op_socket.c */
 
 	struct evr_driver_options options;
-	int uring_error;
+	int uring_error, buffers_error;
 	struct evr_driver *leaked; /* next of those that were given up */
 };
 

@@ -31,17 +31,26 @@ static struct region *region_at(const struct evr_driver *d, uint16_t region)
 	return &d->regions[region];
 }
 
+static void buffers_refuse(struct evr_driver *d, int err)
+{
+	d->buffers_refused = true;
+	d->buffers_error = err;
+}
+
 /* The kernel's table, empty, at the first use. */
 static bool table_exists(struct evr_driver *d)
 {
+	int err = -ENOMEM;
+
 	if (d->buffers_nr || d->buffers_refused || !d->ring.exists)
 		return d->buffers_nr;
 	d->buffers_used = calloc(d->options.regions_max, 1);
-	if (d->buffers_used &&
-	    !io_uring_register_buffers_sparse(&d->ring.uring, d->options.regions_max))
+	if (d->buffers_used)
+		err = io_uring_register_buffers_sparse(&d->ring.uring, d->options.regions_max);
+	if (!err)
 		d->buffers_nr = d->options.regions_max;
 	else
-		d->buffers_refused = true;
+		buffers_refuse(d, err);
 	return d->buffers_nr;
 }
 
@@ -59,6 +68,7 @@ static bool span_register(struct evr_driver *d, struct region *r, uint64_t off, 
 {
 	struct span *spans;
 	uint32_t buffer;
+	int err;
 
 	for (buffer = 0; buffer < d->buffers_nr && d->buffers_used[buffer]; buffer++)
 		;
@@ -69,8 +79,9 @@ static bool span_register(struct evr_driver *d, struct region *r, uint64_t off, 
 		return false;
 	r->spans = spans;
 	/* Memlock, memory that may not be pinned, a kernel before 6.5 and the device. */
-	if (buffer_update(d, buffer, r->base + off, sz)) {
-		d->buffers_refused = true;
+	err = buffer_update(d, buffer, r->base + off, sz);
+	if (err) {
+		buffers_refuse(d, err);
 		return false;
 	}
 	d->buffers_used[buffer] = 1;

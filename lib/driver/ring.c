@@ -97,10 +97,30 @@ static void ring_look(struct evr_driver *d)
 	r->exists = true;
 }
 
+/* Filters of system calls may know setup alone: then there is a ring, of no use. */
+static int ring_try(struct evr_driver *d)
+{
+	struct io_uring *u = &d->ring.uring;
+	int err;
+
+	/* Nothing to submit: that a ring which is disabled says so is no refusal. */
+	err = io_uring_enter((unsigned int)u->ring_fd, 0, 0, 0, NULL);
+	if (err >= 0 || err == -EBADFD) {
+		d->ring.probe = io_uring_get_probe_ring(u);
+		if (d->ring.probe)
+			return 0;
+		err = io_uring_register((unsigned int)u->ring_fd, IORING_REGISTER_PROBE, NULL, 0);
+	}
+	io_uring_queue_exit(u);
+	return err < 0 ? err : -EOPNOTSUPP;
+}
+
 int evr_ring_init(struct evr_driver *d, enum evr_driver_mode mode)
 {
 	int err = ring_negotiate(d, mode);
 
+	if (!err)
+		err = ring_try(d);
 	if (err)
 		return err;
 	/* A child of fork must not find the rings of its parent. */
@@ -111,8 +131,10 @@ int evr_ring_init(struct evr_driver *d, enum evr_driver_mode mode)
 
 void evr_ring_fini(struct evr_driver *d)
 {
-	if (d->ring.exists)
-		io_uring_queue_exit(&d->ring.uring);
+	if (!d->ring.exists)
+		return;
+	io_uring_queue_exit(&d->ring.uring);
+	io_uring_free_probe(d->ring.probe);
 	d->ring.exists = false;
 }
 
