@@ -30,6 +30,12 @@ static void tell_writable(struct evr_driver *d)
 		d->options.on_writable(d, d->options.user);
 }
 
+/* What other threads bring is to end a sleep, and nothing listens for it yet. */
+static bool wake_is_due(const struct evr_driver *d)
+{
+	return d->wake_wanted && !d->wake_armed && d->ring.exists;
+}
+
 /* Everything but the kernel's news. Callbacks run. */
 static void work(struct evr_driver *d)
 {
@@ -37,7 +43,7 @@ static void work(struct evr_driver *d)
 		evr_injector_drain(d);
 		evr_pool_reap(d);
 	}
-	if (d->wake_wanted && !d->wake_armed && d->ring.exists)
+	if (wake_is_due(d))
 		evr_ring_arm_wake(d);
 	if (d->cancels.nr)
 		evr_ring_cancel(d);
@@ -52,7 +58,7 @@ static void work(struct evr_driver *d)
 	if (d->starved)
 		tell_writable(d);
 	d->due = d->heap_nr || d->done.nr || d->cancels.nr || d->backlog.nr || d->starved ||
-		 d->bells_due || (d->wake_wanted && !d->wake_armed && d->ring.exists);
+		 d->bells_due || wake_is_due(d);
 }
 
 static inline bool is_due(const struct evr_driver *d)
@@ -63,7 +69,8 @@ static inline bool is_due(const struct evr_driver *d)
 /* Is there something that nobody has to wait for? */
 static bool has_work(const struct evr_driver *d)
 {
-	return d->done.nr || d->bells_due || (d->cancels.nr && !d->cancels_out) ||
+	/* A callback, or an op that went on to the pool, may be the first to want a wake. */
+	return d->done.nr || d->bells_due || wake_is_due(d) || (d->cancels.nr && !d->cancels_out) ||
 	       (d->backlog.nr && !d->in_flight);
 }
 
@@ -247,8 +254,7 @@ int evr_driver_next_ns(struct evr_driver *d, uint64_t *at_ns)
 
 	if (err)
 		return err;
-	if (d->done.nr || d->cancels.nr || d->bells_due || injector_has_news(d) ||
-	    (d->wake_wanted && !d->wake_armed && d->ring.exists) ||
+	if (d->done.nr || d->cancels.nr || d->bells_due || injector_has_news(d) || wake_is_due(d) ||
 	    (d->ring.exists && (d->ring.tail != d->ring.sent || !cq_is_empty(d))))
 		*at_ns = 0;
 	else
