@@ -44,7 +44,14 @@ static int lane_name(char *out, const char *name, uint32_t slot)
 	return 0;
 }
 
-static int inbox_check(const struct evr_lane_geometry *g, const char *name, uint64_t type_tag)
+/* What an end takes messages for; 0 is anything. */
+struct inbox_type {
+	uint64_t tag;
+	uint32_t elem_sz;
+};
+
+static int inbox_check(const struct evr_lane_geometry *g, const char *name,
+		       const struct inbox_type *type)
 {
 	if (g->layout != EVR_LANE_LAYOUT)
 		return evr_fail(-EBADMSG, "inbox '%s': layout is %#llx, not %#llx", name,
@@ -55,9 +62,12 @@ static int inbox_check(const struct evr_lane_geometry *g, const char *name, uint
 				"inbox '%s': capacity is %llu, elem_sz %llu, data_sz %llu", name,
 				(unsigned long long)g->span, (unsigned long long)g->unit_sz,
 				(unsigned long long)g->data_sz);
-	if (type_tag && g->type_tag && type_tag != g->type_tag)
+	if (type->tag && g->type_tag && type->tag != g->type_tag)
 		return evr_fail(-EINVAL, "inbox '%s': type_tag is %#llx, not %#llx", name,
-				(unsigned long long)g->type_tag, (unsigned long long)type_tag);
+				(unsigned long long)g->type_tag, (unsigned long long)type->tag);
+	if (type->elem_sz && type->elem_sz != g->unit_sz)
+		return evr_fail(-EINVAL, "inbox '%s': elem_sz is %llu, not %u", name,
+				(unsigned long long)g->unit_sz, type->elem_sz);
 	return 0;
 }
 
@@ -418,6 +428,13 @@ int evr_inbox_pop_wait(struct evr_inbox *box, struct evr_waiter *waiter, void *e
 int evr_inbox_open(struct evr_inbox *box, struct evr_peer *peer, const char *name,
 		   uint64_t type_tag)
 {
+	return evr_inbox_open_sized(box, peer, name, type_tag, 0);
+}
+
+int evr_inbox_open_sized(struct evr_inbox *box, struct evr_peer *peer, const char *name,
+			 uint64_t type_tag, uint32_t elem_sz)
+{
+	const struct inbox_type type = { .tag = type_tag, .elem_sz = elem_sz };
 	char lane[EVR_OBJECT_NAME_SZ];
 	int err;
 
@@ -428,7 +445,7 @@ int evr_inbox_open(struct evr_inbox *box, struct evr_peer *peer, const char *nam
 	if (err)
 		return err;
 	box->slots = peer->segment->layout.peers_max;
-	err = inbox_check(&box->control.geometry, name, type_tag);
+	err = inbox_check(&box->control.geometry, name, &type);
 	if (!err) {
 		box->lanes = calloc(box->slots, sizeof(*box->lanes));
 		box->needs = calloc(box->slots + 1, sizeof(*box->needs));
@@ -569,14 +586,8 @@ static int inbox_find(struct evr_peer *peer, const char *name, struct evr_object
 	return 0;
 }
 
-int evr_inbox_join(struct evr_inbox_sender *sender, struct evr_peer *peer, const char *name,
-		   uint64_t type_tag)
-{
-	return evr_inbox_join_to(sender, peer, name, type_tag, NULL);
-}
-
-int evr_inbox_join_to(struct evr_inbox_sender *sender, struct evr_peer *peer, const char *name,
-		      uint64_t type_tag, const struct evr_peer_id *receiver)
+static int sender_join(struct evr_inbox_sender *sender, struct evr_peer *peer, const char *name,
+		       const struct inbox_type *type, const struct evr_peer_id *receiver)
 {
 	struct evr_peer_id id = { .slot = EVR_SLOT_ANY };
 	struct evr_lane_object *shared;
@@ -605,7 +616,7 @@ int evr_inbox_join_to(struct evr_inbox_sender *sender, struct evr_peer *peer, co
 		goto err_leave;
 	}
 	evr_copy_out(&u_g, &shared->geometry, sizeof(u_g));
-	err = inbox_check(&u_g, name, type_tag);
+	err = inbox_check(&u_g, name, type);
 	if (!err)
 		err = sender_open(sender, peer, name, &u_g);
 	if (err)
@@ -618,6 +629,28 @@ int evr_inbox_join_to(struct evr_inbox_sender *sender, struct evr_peer *peer, co
 err_leave:
 	evr_dir_leave(peer, &sender->object);
 	return err;
+}
+
+int evr_inbox_join(struct evr_inbox_sender *sender, struct evr_peer *peer, const char *name,
+		   uint64_t type_tag)
+{
+	return evr_inbox_join_to(sender, peer, name, type_tag, NULL);
+}
+
+int evr_inbox_join_to(struct evr_inbox_sender *sender, struct evr_peer *peer, const char *name,
+		      uint64_t type_tag, const struct evr_peer_id *receiver)
+{
+	const struct inbox_type type = { .tag = type_tag };
+
+	return sender_join(sender, peer, name, &type, receiver);
+}
+
+int evr_inbox_join_sized(struct evr_inbox_sender *sender, struct evr_peer *peer, const char *name,
+			 uint64_t type_tag, uint32_t elem_sz)
+{
+	const struct inbox_type type = { .tag = type_tag, .elem_sz = elem_sz };
+
+	return sender_join(sender, peer, name, &type, NULL);
 }
 
 void evr_inbox_leave(struct evr_inbox_sender *sender)

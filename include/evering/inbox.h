@@ -95,6 +95,12 @@ EVR_API int evr_inbox_remove(struct evr_peer *peer, const char *name);
  */
 EVR_API int evr_inbox_open(struct evr_inbox *box, struct evr_peer *peer, const char *name,
 			   uint64_t type_tag);
+/*
+ * evr_inbox_open_sized(): and -EINVAL when messages are not of @elem_sz bytes; 0 = any. For
+ * who pops into memory of its own: how large a message is, the inbox' maker has said.
+ */
+EVR_API int evr_inbox_open_sized(struct evr_inbox *box, struct evr_peer *peer, const char *name,
+				 uint64_t type_tag, uint32_t elem_sz);
 EVR_API void evr_inbox_close(struct evr_inbox *box);
 
 /* evr_inbox_quota() - messages that one sender may have taken in a row; 0 = a capacity (default). */
@@ -151,6 +157,9 @@ EVR_API int evr_inbox_join(struct evr_inbox_sender *sender, struct evr_peer *pee
 EVR_API int evr_inbox_join_to(struct evr_inbox_sender *sender, struct evr_peer *peer,
 			      const char *name, uint64_t type_tag,
 			      const struct evr_peer_id *receiver);
+/* evr_inbox_join_sized(): and -EINVAL when messages are not of @elem_sz bytes; 0 = any. */
+EVR_API int evr_inbox_join_sized(struct evr_inbox_sender *sender, struct evr_peer *peer,
+				 const char *name, uint64_t type_tag, uint32_t elem_sz);
 /* evr_inbox_leave() - what was sent is still delivered (in an isolated segment until the detach). */
 EVR_API void evr_inbox_leave(struct evr_inbox_sender *sender);
 
@@ -208,7 +217,7 @@ EVR_API int evr_inbox_push_wait(struct evr_inbox_sender *sender, struct evr_wait
 	__attribute__((unused)) static inline int name##_open(                                     \
 		struct evr_inbox *box, struct evr_peer *peer, const char *object)                  \
 	{                                                                                          \
-		return evr_inbox_open(box, peer, object, (tag));                                   \
+		return evr_inbox_open_sized(box, peer, object, (tag), (uint32_t)sizeof(type));     \
 	}                                                                                          \
 	__attribute__((unused)) static inline uint32_t name##_pop(                                 \
 		struct evr_inbox *box, type *v, uint32_t nr, struct evr_peer_id *from)             \
@@ -218,7 +227,7 @@ EVR_API int evr_inbox_push_wait(struct evr_inbox_sender *sender, struct evr_wait
 	__attribute__((unused)) static inline int name##_join(                                     \
 		struct evr_inbox_sender *sender, struct evr_peer *peer, const char *object)        \
 	{                                                                                          \
-		return evr_inbox_join(sender, peer, object, (tag));                                \
+		return evr_inbox_join_sized(sender, peer, object, (tag), (uint32_t)sizeof(type));  \
 	}                                                                                          \
 	__attribute__((unused)) static inline uint32_t name##_push(                                \
 		struct evr_inbox_sender *sender, const type *v, uint32_t nr)                       \

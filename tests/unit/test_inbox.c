@@ -175,6 +175,27 @@ static void inbox_flood_delays_others_by_a_quota(void **state)
 	evr_peer_detach(b);
 }
 
+EVR_INBOX_DEFINE(narrow, uint32_t)
+
+/* Its maker says how large a message is, and neither end's memory is of that size. */
+static void inbox_of_another_size_is_refused(void **state)
+{
+	struct evr_inbox_options options = { .struct_sz = sizeof(options), .elem_sz = 64 };
+	struct evr_inbox_sender sender;
+	struct evr_peer *peer = ((struct pair *)*state)->peer;
+	struct evr_inbox box;
+
+	assert_int_equal(evr_inbox_create(peer, "wide", &options), 0);
+	assert_int_equal(narrow_open(&box, peer, "wide"), -EINVAL);
+	assert_int_equal(narrow_join(&sender, peer, "wide"), -EINVAL);
+	assert_int_equal(evr_inbox_open_sized(&box, peer, "wide", 0, 63), -EINVAL);
+	assert_int_equal(evr_inbox_open_sized(&box, peer, "wide", 0, 64), 0);
+	assert_int_equal(evr_inbox_join_sized(&sender, peer, "wide", 0, 65), -EINVAL);
+	assert_int_equal(evr_inbox_join_sized(&sender, peer, "wide", 0, 64), 0);
+	evr_inbox_leave(&sender);
+	evr_inbox_close(&box);
+}
+
 static void inbox_missing_hint_loses_nothing(void **state)
 {
 	struct evr_inbox_sender sender;
@@ -573,6 +594,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		CASE(inbox_options_at_their_limits),
 		CASE(inbox_flood_delays_others_by_a_quota),
+		CASE(inbox_of_another_size_is_refused),
 		CASE(inbox_missing_hint_loses_nothing),
 		CASE(inbox_messages_are_of_who_sent_them),
 		CASE(inbox_senders_keep_their_order),
