@@ -151,11 +151,11 @@ uint32_t evr_crowd_wake(struct evr_peer *peer, struct evr_crowd *crowd,
 	return rung;
 }
 
-bool evr_crowd_sit(struct evr_peer *peer, struct evr_crowd *crowd, int bell)
+bool evr_crowd_sit(struct evr_peer *peer, struct evr_crowd *crowd, int bell, uint64_t *state)
 {
 	struct evr_peer_id self = evr_peer_self(peer);
 	struct evr_a64 *seat = seat_at(crowd, self.slot, (uint32_t)bell / HALF_BELLS);
-	uint64_t bit = 1ULL << bell % HALF_BELLS, state, mode;
+	uint64_t bit = 1ULL << bell % HALF_BELLS, u_state, mode;
 	uint64_t u_seat = evr_a64_load_acquire(seat);
 	int tries;
 
@@ -166,21 +166,22 @@ bool evr_crowd_sit(struct evr_peer *peer, struct evr_crowd *crowd, int bell)
 					seat_life(self.incarnation) | bit))
 			break;
 	evr_a64_fetch_or(slot_word(crowd, self.slot), 1ULL << self.slot % 64);
-	state = evr_a64_load_acquire(&crowd->state);
+	u_state = evr_a64_load_acquire(&crowd->state);
 	for (tries = 0; tries < CROWD_TRIES_MAX; tries++) {
-		mode = (state & CROWD_MODE) == CROWD_ALERT ? CROWD_ALERT : CROWD_PENDING;
-		if (evr_a64_cas(&crowd->state, &state, /* PARK */
-				((state + CROWD_EPOCH) & ~CROWD_MODE) | mode))
+		mode = (u_state & CROWD_MODE) == CROWD_ALERT ? CROWD_ALERT : CROWD_PENDING;
+		*state = ((u_state + CROWD_EPOCH) & ~CROWD_MODE) | mode;
+		if (evr_a64_cas(&crowd->state, &u_state, *state)) /* PARK */
 			return mode != CROWD_ALERT;
 	}
 	return true;
 }
 
-void evr_crowd_barred(struct evr_crowd *crowd)
+void evr_crowd_barred(struct evr_crowd *crowd, uint64_t state)
 {
-	uint64_t state = evr_a64_load_acquire(&crowd->state);
-
-	/* A failure leaves it to the next: somebody sat down just now. */
+	/*
+	 * From what it was before the barrier: what is PENDING now may be so since after it,
+	 * with an AWAKE in between. A failure leaves it to who has sat down meanwhile.
+	 */
 	if ((state & CROWD_MODE) == CROWD_PENDING)
 		evr_a64_cas(&crowd->state, &state, (state & ~CROWD_MODE) | CROWD_ALERT);
 }

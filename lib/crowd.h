@@ -67,10 +67,11 @@ uint32_t evr_crowd_wake(struct evr_peer *peer, struct evr_crowd *crowd,
 
 /*
  * For park.c. Sit down, and say whether all processors must be barred before the look
- * for work; evr_crowd_barred() when they were; stand up.
+ * for work; evr_crowd_barred() when they were, with the state that sitting down has left;
+ * stand up.
  */
-bool evr_crowd_sit(struct evr_peer *peer, struct evr_crowd *crowd, int bell);
-void evr_crowd_barred(struct evr_crowd *crowd);
+bool evr_crowd_sit(struct evr_peer *peer, struct evr_crowd *crowd, int bell, uint64_t *state);
+void evr_crowd_barred(struct evr_crowd *crowd, uint64_t state);
 void evr_crowd_stand(struct evr_peer *peer, struct evr_crowd *crowd, int bell);
 
 /* For settle() of a kind: forget whose slots are nobody's now. */

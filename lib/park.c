@@ -110,6 +110,7 @@ struct wait {
 	struct evr_need *const *needs;
 	uint32_t nr;
 	struct evr_crowd *crowd; /* NULL: needs alone */
+	uint64_t crowd_state; /* as sitting down has left it */
 	bool (*ready)(void *arg);
 	void *arg;
 	uint64_t deadline_ns;
@@ -150,9 +151,10 @@ static int waiter_spin(struct evr_waiter *w, const struct wait *wait, uint64_t s
 }
 
 /* Say in all of them that we sleep. True when a waker may have omitted its barrier. */
-static bool needs_arm(struct evr_waiter *w, const struct wait *wait)
+static bool needs_arm(struct evr_waiter *w, struct wait *wait)
 {
-	bool awake = wait->crowd && evr_crowd_sit(w->peer, wait->crowd, w->bell);
+	bool awake = wait->crowd &&
+		     evr_crowd_sit(w->peer, wait->crowd, w->bell, &wait->crowd_state);
 	uint64_t word;
 	uint32_t i;
 
@@ -206,7 +208,7 @@ static int waiter_park(struct evr_waiter *w, uint64_t deadline_ns)
  * Arm and bar. *@is_owed: wakers may have omitted their barrier, and ours on all
  * processors has not stood in for it yet. Return: until when we may sleep.
  */
-static uint64_t waiter_arm(struct evr_waiter *w, const struct wait *wait, bool *is_owed)
+static uint64_t waiter_arm(struct evr_waiter *w, struct wait *wait, bool *is_owed)
 {
 	*is_owed |= needs_arm(w, wait);
 	if (!*is_owed) {
@@ -216,7 +218,7 @@ static uint64_t waiter_arm(struct evr_waiter *w, const struct wait *wait, bool *
 	if (evr_fence_all()) { /* PARK */
 		*is_owed = false;
 		if (wait->crowd)
-			evr_crowd_barred(wait->crowd);
+			evr_crowd_barred(wait->crowd, wait->crowd_state);
 		return wait->deadline_ns;
 	}
 	/* Forbidden to us by now. No processor holds a store back for as long as this. */
@@ -224,7 +226,7 @@ static uint64_t waiter_arm(struct evr_waiter *w, const struct wait *wait, bool *
 	return evr_now_ns() + UNBARRED_SLEEP_NS;
 }
 
-static int waiter_sleep(struct evr_waiter *w, const struct wait *wait)
+static int waiter_sleep(struct evr_waiter *w, struct wait *wait)
 {
 	uint64_t own = 1ULL << w->bell;
 	bool is_owed = false;
@@ -248,7 +250,7 @@ static int waiter_sleep(struct evr_waiter *w, const struct wait *wait)
 		if (err == -ETIMEDOUT && until_ns < wait->deadline_ns) {
 			is_owed = false;
 			if (wait->crowd)
-				evr_crowd_barred(wait->crowd);
+				evr_crowd_barred(wait->crowd, wait->crowd_state);
 			continue;
 		}
 		if (err)
@@ -260,7 +262,7 @@ static int waiter_sleep(struct evr_waiter *w, const struct wait *wait)
 	return err;
 }
 
-static int waiter_wait(struct evr_waiter *w, const struct wait *wait)
+static int waiter_wait(struct evr_waiter *w, struct wait *wait)
 {
 	uint64_t start_ns;
 	int err;

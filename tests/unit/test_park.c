@@ -8,11 +8,14 @@
  * grow (hang in park_races_*), a bell that is not checked (park_same_sleep_*), a
  * bell that is not passed on (park_bell_taken_*, park_peer_event_*); no
  * barrier on all processors after AWAKE (park_races_awake_*, with EVERING_TEST_LONG;
- * without, in one run of a few).
+ * without, in one run of a few); an ALERT from what the state is after the barrier
+ * (park_crowd_is_alert_*).
  */
 #include "pair.h"
 
 #include <pthread.h>
+
+#include "crowd.h"
 
 #define RACES 100000
 
@@ -52,6 +55,27 @@ static void park_more_waiters_than_bells_refused(void **state)
 		evr_waiter_fini(&waiters[i]);
 	assert_int_equal(evr_waiter_init(&waiters[0], pair->peer, (enum evr_wait_policy)3),
 			 -EINVAL);
+}
+
+/* ALERT spares the next its barrier, so only a state that was barred may become it. */
+static void park_crowd_is_alert_only_after_its_own_barrier(void **state)
+{
+	struct pair *pair = *state;
+	struct evr_crowd *crowd = calloc(1, evr_crowd_sz(16));
+	uint64_t first, second;
+
+	assert_non_null(crowd);
+	assert_true(evr_crowd_sit(pair->peer, crowd, 1, &first));
+	/* What a waker does that has seen nobody for long. */
+	evr_crowd_stand(pair->peer, crowd, 1);
+	evr_a64_store_release(&crowd->state, (first & ~CROWD_MODE) | CROWD_AWAKE);
+	assert_true(evr_crowd_sit(pair->peer, crowd, 2, &second));
+	evr_crowd_barred(crowd, first);
+	assert_int_equal(evr_a64_load_acquire(&crowd->state) & CROWD_MODE, CROWD_PENDING);
+	evr_crowd_barred(crowd, second);
+	assert_int_equal(evr_a64_load_acquire(&crowd->state) & CROWD_MODE, CROWD_ALERT);
+	assert_false(evr_crowd_sit(pair->peer, crowd, 3, &first));
+	free(crowd);
 }
 
 static void park_deadline_honoured_by_every_policy(void **state)
@@ -460,6 +484,7 @@ int main(void)
 #define CASE(fn) cmocka_unit_test_setup_teardown(fn, pair_open, pair_close)
 	const struct CMUnitTest tests[] = {
 		CASE(park_more_waiters_than_bells_refused),
+		CASE(park_crowd_is_alert_only_after_its_own_barrier),
 		CASE(park_deadline_honoured_by_every_policy),
 		CASE(park_signal_handled_interrupts),
 		CASE(park_same_sleep_rung_once),
