@@ -150,9 +150,13 @@ struct evr_block evr_heap_alloc_shared(struct evr_heap *heap, uint64_t sz)
 	return block;
 }
 
-/* Write the masks, and say in whose chunks they are. Return: how many holders. */
+/*
+ * Write the masks, and say in whose chunks they are. @holds: out, a bit for each of @to
+ * that is a holder now. Who has ended already is none: his bit would be his successor's,
+ * who may be one of the others. Return: how many.
+ */
 static uint32_t share_prepare(struct heap_map *map, struct heap_block *b, uint64_t u_ctl,
-			      const struct evr_peer_id *to, uint32_t nr)
+			      const struct evr_peer_id *to, uint32_t nr, uint64_t *holds)
 {
 	struct evr_a64 *word = masks(map, b);
 	uint32_t i, holders = 0;
@@ -162,10 +166,12 @@ static uint32_t share_prepare(struct heap_map *map, struct heap_block *b, uint64
 		evr_a64_store_relaxed(&word[i], mask_tag(u_ctl));
 	for (i = 0; i < nr; i++) {
 		if (heap_peer_has_ended(map, to[i]) ||
-		    !evr_heap_touch(map, b->arena, b->head, to[i]))
+		    !evr_heap_touch(map, b->arena, b->head, to[i]) ||
+		    !mask_change(b, &word[to[i].slot / MASK_BITS], u_ctl, mask_bit(to[i].slot),
+				 true))
 			continue;
-		holders += mask_change(b, &word[to[i].slot / MASK_BITS], u_ctl,
-				       mask_bit(to[i].slot), true);
+		holds[i / 64] |= 1ULL << i % 64;
+		holders++;
 	}
 	return holders;
 }
@@ -173,10 +179,10 @@ static uint32_t share_prepare(struct heap_map *map, struct heap_block *b, uint64
 int evr_heap_share(struct evr_heap *heap, uint64_t handle, const struct evr_peer_id *to,
 		   uint32_t nr)
 {
+	uint64_t u_ctl, holds[EVR_PEERS_MAX / 64] = { 0 };
 	uint32_t i, holders;
 	struct heap_block b;
 	struct heap_map *map;
-	uint64_t u_ctl;
 	int err;
 
 	err = evr_heap_check_writable(heap);
@@ -190,7 +196,7 @@ int evr_heap_share(struct evr_heap *heap, uint64_t handle, const struct evr_peer
 	map = &heap->own->map;
 	if (u_ctl != heap_ctl(u_ctl, map->me, EVR_BLOCK_SHAREABLE, TAG_LIVE))
 		return -ESTALE;
-	holders = share_prepare(map, &b, u_ctl, to, nr);
+	holders = share_prepare(map, &b, u_ctl, to, nr, holds);
 	if (!holders) {
 		evr_heap_free(heap, handle);
 		return -EOWNERDEAD;
@@ -199,7 +205,7 @@ int evr_heap_share(struct evr_heap *heap, uint64_t handle, const struct evr_peer
 	evr_a64_store_release(b.ctl, u_ctl); /* HEAP-BLOCK */
 	heap_bar(heap); /* REAP */
 	for (i = 0; i < nr; i++)
-		if (heap_peer_has_ended(map, to[i]) &&
+		if (holds[i / 64] >> i % 64 & 1 && heap_peer_has_ended(map, to[i]) &&
 		    !evr_heap_share_drop(map, &b, u_ctl, to[i].slot, false))
 			holders--;
 	return holders ? (int)holders : -EOWNERDEAD;

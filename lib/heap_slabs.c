@@ -139,6 +139,24 @@ static void take_own(struct evr_heap *heap, uint32_t class_idx, uint32_t want, b
 	}
 }
 
+/*
+ * Where the granules' next use looks for the generations of this one, see
+ * evr_heap_gen_base(): the first side word of each granule that has none yet says FREE.
+ */
+static void gen_keep(struct heap_arena *a, uint32_t head, uint32_t span, uint64_t gen)
+{
+	struct evr_a64 *side = &a->side[(uint64_t)head * SIDE_WORDS];
+	uint64_t u_ctl;
+	uint32_t i;
+
+	for (i = 0; i < span; i++, side += SIDE_WORDS) {
+		u_ctl = evr_a64_load_acquire(side);
+		/* Another has raised it, or uses it: then the claim that follows fails. */
+		if (heap_ctl_tag(u_ctl) == TAG_FREE && (int64_t)(gen - u_ctl) > 0)
+			evr_a64_cas(side, &u_ctl, gen);
+	}
+}
+
 /* The words of a new slab. */
 static void slab_init(struct evr_heap *heap, struct heap_arena *a, uint32_t head,
 		      uint32_t class_idx)
@@ -148,7 +166,9 @@ static void slab_init(struct evr_heap *heap, struct heap_arena *a, uint32_t head
 	uint64_t gen = evr_heap_gen_base(a, head, c->span);
 	uint32_t i;
 
-	/* Relaxed: HEAP-SLAB publishes them. */
+	/* Relaxed: HEAP-SLAB publishes them. The side words also of a slab that has others. */
+	for (i = 0; i < c->span; i++)
+		evr_a64_store_relaxed(&a->side[(uint64_t)(head + i) * SIDE_WORDS], gen);
 	for (i = 0; i < c->blocks; i++)
 		evr_a64_store_relaxed(&ctl[i], gen);
 }
@@ -274,12 +294,11 @@ uint64_t evr_heap_slab_release(struct heap_map *map, struct heap_arena *a, uint3
 			gen = u_ctl & EVR_CTL_GEN_MASK;
 	}
 	claim = heap_own_word(u_own + OWN_GEN_ONE, map->me, c->span, OWN_CLAIM);
+	/* Before the claim: of who dies in it the granules are all that the reaper finds. */
+	gen_keep(a, head, c->span, gen);
 	if (!evr_heap_touch(map, a, head, evr_peer_self(map->peer)) ||
 	    !evr_a64_cas(&a->own[head], &u_own, claim)) /* HEAP-SLAB */
 		return 0;
-	/* Where the granules' next use looks for it; see evr_heap_gen_base(). */
-	for (i = 0; i < c->span; i++)
-		evr_a64_store_relaxed(&a->side[(uint64_t)(head + i) * SIDE_WORDS], gen);
 	return evr_heap_release(map, a, head, claim);
 }
 
@@ -304,25 +323,33 @@ static uint64_t slab_try_release(struct evr_heap *heap, uint32_t class_idx, uint
 	return freed;
 }
 
+/* Is it ours, and of this class? What the shared words say of it may be nonsense. */
+static bool slab_is_listed(struct evr_heap *heap, uint32_t class_idx, const struct heap_block *b)
+{
+	const struct heap_slabs *list = &heap->own->slabs[class_idx];
+	uint32_t pos = b->arena->pos ? b->arena->pos[b->head] : 0;
+
+	return pos && pos <= list->nr && list->slabs[pos - 1].head == b->head &&
+	       slab_arena(heap, &list->slabs[pos - 1]) == b->arena;
+}
+
 /* Give back what became empty among the slabs of these blocks; the last one stays. */
 static void spill_release(struct evr_heap *heap, uint32_t class_idx, uint32_t nr)
 {
 	struct heap_slabs *list = &heap->own->slabs[class_idx];
 	struct evr_heap_store *store = &heap->stores[class_idx];
-	struct heap_arena *a = NULL;
-	uint32_t i, head = 0, before = 0;
-	uint64_t off;
+	struct heap_block b, before = { 0 };
+	uint32_t i;
 
 	for (i = 0; i < nr && list->nr > 1; i++) {
-		off = heap_handle_off(store->entries[i].handle);
-		a = evr_heap_arena_of(&heap->own->map, off);
-		if (!a)
+		/* A block may lie in any granule of its slab; only the head is in the list. */
+		if (evr_heap_locate(&heap->own->map, heap_handle_off(store->entries[i].handle),
+				    true, &b) ||
+		    (b.arena == before.arena && b.head == before.head) ||
+		    !slab_is_listed(heap, class_idx, &b))
 			continue;
-		head = (uint32_t)((off - a->data_off) >> heap->granule_shift);
-		if ((i && head == before) || !a->pos[head])
-			continue;
-		before = head;
-		slab_try_release(heap, class_idx, a->pos[head] - 1);
+		before = b;
+		slab_try_release(heap, class_idx, b.arena->pos[b.head] - 1);
 	}
 }
 

@@ -342,7 +342,9 @@ EVR_API int evr_heap_accept(struct evr_heap *heap, uint64_t handle);
  * accepted or freed. It names the sender, not the slab's owner: what a living peer
  * has forwarded stays. Of shared blocks this peer's part is dropped.
  *
- * Return: how many blocks; -EBUSY it lives; -EROFS.
+ * Return: how many blocks; -EBUSY it lives, or its slot has gone on 256 times, or a
+ * multiple of that, and what its successor has sent would be taken for its own (settling
+ * that one, when it has died, is for both); -EROFS.
  */
 EVR_API int evr_heap_settle(struct evr_heap *heap, struct evr_peer_id from);
 

@@ -468,6 +468,106 @@ static void heap_shared_is_freed_by_the_last_holder(void **state)
 	evr_heap_close(&heap);
 }
 
+/* One and the same slot, two peers: the first of them is dead. */
+static void heap_shared_with_the_dead_and_its_successor_has_one_holder(void **state)
+{
+	struct pair *pair = *state;
+	struct evr_peer_options options = { .struct_sz = sizeof(options), .slot = 5, .slot_set = true };
+	struct evr_peer_id to[2];
+	struct evr_peer *peer;
+	struct evr_block block;
+	struct evr_heap heap, holder;
+	int order;
+
+	get_heap(pair, &heap);
+	for (order = 0; order < 2; order++) {
+		assert_int_equal(evr_peer_attach(&peer, pair->segment, &options), 0);
+		to[order] = evr_peer_self(peer);
+		evr_peer_detach(peer);
+		pair_settle(pair);
+		assert_int_equal(evr_peer_attach(&peer, pair->segment, &options), 0);
+		to[!order] = evr_peer_self(peer);
+		assert_int_equal(evr_heap_open(&holder, peer, "heap"), 0);
+		block = evr_heap_alloc_shared(&heap, 64);
+		assert_int_equal(evr_heap_share(&heap, block.handle, to, 2), 1);
+		assert_int_equal(evr_heap_hold(&holder, block.handle), 0);
+		assert_int_equal(evr_heap_drop(&holder, block.handle), 0);
+		evr_heap_close(&holder);
+		evr_peer_detach(peer);
+		pair_settle(pair);
+	}
+	assert_empty(&heap);
+	evr_heap_close(&heap);
+}
+
+/* Stamps have eight bits of an incarnation: the slot's 256th next peer has the same. */
+static void heap_settle_spares_the_blocks_of_a_successor_with_the_same_stamp(void **state)
+{
+	struct pair *pair = *state;
+	struct evr_peer_options options = { .struct_sz = sizeof(options), .slot = 5, .slot_set = true };
+	struct evr_peer_id dead, self = evr_peer_self(pair->peer);
+	struct evr_block block;
+	struct evr_heap heap, sender;
+	struct evr_peer *peer;
+
+	get_heap(pair, &heap);
+	assert_int_equal(evr_peer_attach(&peer, pair->segment, &options), 0);
+	dead = evr_peer_self(peer);
+	do {
+		evr_peer_detach(peer);
+		pair_settle(pair);
+		assert_int_equal(evr_peer_attach(&peer, pair->segment, &options), 0);
+	} while (evr_peer_self(peer).incarnation - dead.incarnation < 256);
+	assert_int_equal(evr_peer_self(peer).incarnation - dead.incarnation, 256);
+	assert_int_equal(evr_heap_open(&sender, peer, "heap"), 0);
+	block = evr_heap_alloc(&sender, 64);
+	assert_int_equal(evr_heap_transfer(&sender, block.handle, self), 0);
+	assert_int_equal(evr_heap_settle(&heap, dead), -EBUSY);
+	assert_non_null(evr_heap_resolve(&heap, block.handle, NULL));
+	dead.incarnation++;
+	assert_int_equal(evr_heap_settle(&heap, dead), 0);
+	assert_int_equal(evr_heap_accept(&heap, block.handle), 0);
+	assert_int_equal(evr_heap_free(&heap, block.handle), 0);
+	evr_heap_close(&sender);
+	evr_peer_detach(peer);
+	pair_settle(pair);
+	assert_empty(&heap);
+	evr_heap_close(&heap);
+}
+
+/* Of a slab of eight granules the blocks that come back last lie in any of them. */
+static void heap_slab_of_many_granules_goes_when_its_last_blocks_overflow(void **state)
+{
+	struct pair *pair = *state;
+	struct evr_heap_usage usage;
+	struct evr_block blocks[64];
+	struct evr_heap heap;
+	uint64_t slabs;
+	int i;
+
+	get_heap(pair, &heap);
+	for (i = 0; i < 64; i++) {
+		blocks[i] = evr_heap_alloc(&heap, 4096);
+		assert_non_null(blocks[i].ptr);
+	}
+	evr_heap_usage(&heap, &usage);
+	slabs = usage.slabs;
+	assert_int_equal(slabs, 8);
+	/* The first of each slab goes first: when the others overflow, it is long out of the store. */
+	for (i = 0; i < 64; i++)
+		if ((evr_peer_off(pair->peer, blocks[i].ptr) - (int64_t)heap.data_off) / 4096 % 8 == 0)
+			assert_int_equal(evr_heap_free(&heap, blocks[i].handle), 0);
+	for (i = 0; i < 64; i++)
+		if ((evr_peer_off(pair->peer, blocks[i].ptr) - (int64_t)heap.data_off) / 4096 % 8)
+			assert_int_equal(evr_heap_free(&heap, blocks[i].handle), 0);
+	evr_heap_usage(&heap, &usage);
+	assert_true(usage.blocks == 0 && usage.slabs > 0);
+	/* 32 are in the store, so four slabs at least have nothing there. */
+	assert_true(usage.slabs <= slabs / 2 + 1);
+	assert_empty(&heap);
+	evr_heap_close(&heap);
+}
+
 static int count_block(const struct evr_block_info *info, void *arg)
 {
 	uint64_t *counts = arg;
@@ -865,6 +965,9 @@ int main(void)
 		CASE(heap_transfer_to_self_is_accepted_once),
 		CASE(heap_transfer_to_the_dead_stays_ours),
 		CASE(heap_shared_is_freed_by_the_last_holder),
+		CASE(heap_shared_with_the_dead_and_its_successor_has_one_holder),
+		CASE(heap_settle_spares_the_blocks_of_a_successor_with_the_same_stamp),
+		CASE(heap_slab_of_many_granules_goes_when_its_last_blocks_overflow),
 		CASE(heap_walk_sees_every_block),
 		CASE(heap_grows_with_the_segment),
 		CASE(heap_buffer_grows_where_it_is_sent_from),

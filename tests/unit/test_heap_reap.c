@@ -8,7 +8,7 @@
  * reaped (most), a chunk whose bit is not set before a claim or a transfer, a run that is
  * released by halves, bits emptied before their chunks were settled (reap_reaper_*), bits of
  * dead holders that stay (reap_holder_*), the head of one claim freed as a part of another
- * (reap_two_threads_*).
+ * (reap_two_threads_*), generations that are kept only after the claim (reap_granules_*).
  */
 #include "steps.h"
 
@@ -44,6 +44,7 @@ struct talk {
 	volatile uint32_t child_ready, parent_ready;
 	uint64_t handles[8];
 	volatile uint32_t sent; /* of handles: published by the child */
+	volatile uint32_t lives; /* of handles: over */
 };
 
 struct scene {
@@ -255,6 +256,63 @@ static void use_slabs(struct evr_peer *peer, struct evr_heap *heap, struct talk 
 	for (; i < 20; i++)
 		CHECK(!evr_heap_free(heap, blocks[i].handle));
 	evr_heap_trim(heap);
+}
+
+/* Lives of blocks of several sizes, over again; their slabs are given back. */
+static void use_lives(struct evr_peer *peer, struct evr_heap *heap, struct talk *talk)
+{
+	static const uint64_t sizes[] = { 480, 1100 };
+	struct evr_block block;
+	int i;
+
+	for (i = 0; i < 8; i++) {
+		CHECK((block = evr_heap_alloc(heap, sizes[i % 2])).ptr);
+		talk->handles[i] = block.handle;
+		CHECK(!evr_heap_free(heap, block.handle));
+	}
+	talk->lives = 8;
+	evr_heap_trim(heap);
+}
+
+/* Of whatever lies there now, none has a life of before. */
+static void assert_lives_are_over(struct scene *scene)
+{
+	static const uint64_t sizes[] = { 480, 1100, 4000, 5000 };
+	struct evr_block blocks[48];
+	uint32_t i, j;
+
+	for (i = 0; i < 4; i++) {
+		for (j = 0; j < 48; j++) {
+			blocks[j] = evr_heap_alloc(&scene->heap, sizes[i]);
+			if (!blocks[j].ptr)
+				break;
+		}
+		assert_true(j > 0);
+		for (uint32_t k = 0; k < scene->talk->lives; k++)
+			assert_null(evr_heap_resolve(&scene->heap, scene->talk->handles[k], NULL));
+		while (j--)
+			assert_int_equal(evr_heap_free(&scene->heap, blocks[j].handle), 0);
+		evr_heap_trim(&scene->heap);
+	}
+}
+
+static void reap_granules_killed_at_each_step_repeat_no_handle(void **state)
+{
+	struct scene *scene = *state;
+	bool died = true;
+	uint64_t n;
+	pid_t pid;
+
+	for (n = 1; died && n < STEPS_MAX; n++) {
+		pid = child_start(scene, n, use_lives);
+		scene->talk->parent_ready = 1;
+		died = child_end(pid);
+		pair_settle(scene->pair);
+		assert_lives_are_over(scene);
+		assert_empty(&scene->heap, n);
+	}
+	printf("# died before each of %llu accesses\n", (unsigned long long)n - 2);
+	assert_true(n < STEPS_MAX);
 }
 
 static void reap_slabs_killed_at_each_step_leave_nothing(void **state)
@@ -497,6 +555,7 @@ int main(void)
 		CASE(reap_user_killed_at_each_step_leaves_nothing),
 		CASE(reap_two_threads_killed_in_their_claims_leave_nothing),
 		CASE(reap_slabs_killed_at_each_step_leave_nothing),
+		CASE(reap_granules_killed_at_each_step_repeat_no_handle),
 		CASE(reap_sender_killed_at_each_step_loses_no_block),
 		CASE(reap_receiver_killed_at_each_step_keeps_no_block),
 		CASE(reap_forwarder_killed_at_each_step_loses_no_block),
