@@ -352,7 +352,8 @@ int evr_heap_find(struct evr_heap *heap, uint64_t handle, struct heap_block *b, 
 	if (!heap_ctl_load(b, u_ctl) || !heap_ctl_same_life(*u_ctl, handle) ||
 	    heap_ctl_tag(*u_ctl) == TAG_FREE || heap_ctl_tag(*u_ctl) == TAG_CACHED)
 		return -ESTALE;
-	if (heap_ctl_tag(*u_ctl) <= TAG_RELEASING)
+	if (heap_ctl_tag(*u_ctl) <= TAG_RELEASING &&
+	    (!heap_ctl_has_masks(*u_ctl) || heap_masks_fit(&heap->own->map, b)))
 		return 0;
 	evr_heap_count_corrupt(&heap->own->map);
 	return -EBADMSG;

@@ -83,12 +83,13 @@ static bool masks_are_empty(struct heap_map *map, const struct heap_block *b, ui
 int evr_heap_share_drop(struct heap_map *map, struct heap_block *b, uint64_t u_ctl, uint32_t slot,
 			bool only_pending)
 {
-	struct evr_a64 *word = masks(map, b) + slot / MASK_BITS;
-	struct evr_a64 *held = word + mask_words(map);
+	struct evr_a64 *word, *held;
 	bool was;
 
-	if (slot >= map->slots)
+	if (slot >= map->slots || !heap_masks_fit(map, b))
 		return -ESTALE;
+	word = masks(map, b) + slot / MASK_BITS;
+	held = word + mask_words(map);
 	was = mask_change(b, word, u_ctl, mask_bit(slot), false);
 	if (!only_pending)
 		was |= mask_change(b, held, u_ctl, mask_bit(slot), false);
@@ -117,10 +118,15 @@ static bool holder_is_live(struct heap_map *map, const struct heap_block *b, uin
 
 bool evr_heap_share_settle(struct heap_map *map, struct heap_block *b, uint64_t u_ctl)
 {
-	struct evr_a64 *word = masks(map, b);
 	uint32_t i, nr = mask_words(map), slot;
+	struct evr_a64 *word;
 	uint64_t u_word;
 
+	if (!heap_masks_fit(map, b)) {
+		evr_heap_count_corrupt(map);
+		return false;
+	}
+	word = masks(map, b);
 	for (i = 0; i < 2 * nr; i++) {
 		u_word = evr_a64_load_acquire(&word[i]);
 		if ((u_word ^ mask_tag(u_ctl)) & MASK_TAG)

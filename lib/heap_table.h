@@ -292,14 +292,26 @@ void evr_heap_touched(struct heap_map *map, struct evr_peer_id id,
 void evr_heap_reap(struct evr_peer *peer, const struct evr_object *obj,
 		   struct evr_reap_report *report);
 
+/* Has it masks, or room for them? */
+static inline bool heap_ctl_has_masks(uint64_t ctl)
+{
+	return heap_ctl_tag(ctl) == TAG_SHARED ||
+	       (heap_ctl_tag(ctl) == TAG_LIVE && heap_ctl_state(ctl) == EVR_BLOCK_SHAREABLE);
+}
+
+/* A word may say so of a block that is too small for any. */
+static inline bool heap_masks_fit(const struct heap_map *map, const struct heap_block *b)
+{
+	return b->sz >= evr_heap_share_sz(map);
+}
+
 /* Bytes of a block that its owner may use. */
 static inline uint64_t heap_usable_sz(const struct heap_map *map, const struct heap_block *b,
 				      uint64_t ctl)
 {
-	if (heap_ctl_tag(ctl) == TAG_SHARED ||
-	    (heap_ctl_tag(ctl) == TAG_LIVE && heap_ctl_state(ctl) == EVR_BLOCK_SHAREABLE))
-		return b->sz - evr_heap_share_sz(map);
-	return b->sz;
+	if (!heap_ctl_has_masks(ctl))
+		return b->sz;
+	return heap_masks_fit(map, b) ? b->sz - evr_heap_share_sz(map) : 0;
 }
 
 #endif

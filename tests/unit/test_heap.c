@@ -775,6 +775,48 @@ static void heap_hostile_words_do_no_harm(void **state)
 	assert_non_null(strstr(evr_error_detail(), "layout"));
 }
 
+/* A word that speaks of holders, in front of a block that has no room for them. */
+static void heap_small_block_said_to_be_shared_has_no_size(void **state)
+{
+	struct evr_segment_options options = { .struct_sz = sizeof(options), .shared_sz = 1 << 20, .peers_max = 64 };
+	struct evr_heap_options heap_options = { .struct_sz = sizeof(heap_options), .sz = 256 << 10 };
+	struct evr_peer_id self;
+	struct evr_block block;
+	struct heap_block found;
+	struct heap_map map;
+	struct evr_object object;
+	struct evr_heap heap;
+	struct pair pair;
+	uint64_t sz, i;
+
+	assert_int_equal(evr_segment_create(&pair.segment, pair_uri(), &options), 0);
+	assert_int_equal(evr_peer_attach(&pair.peer, pair.segment, NULL), 0);
+	self = evr_peer_self(pair.peer);
+	assert_int_equal(evr_heap_create(pair.peer, "heap", &heap_options), 0);
+	assert_int_equal(evr_heap_open(&heap, pair.peer, "heap"), 0);
+	assert_int_equal(evr_dir_find(pair.peer, "heap", &object), 0);
+	assert_int_equal(evr_heap_map(&map, pair.peer, &object), 0);
+	block = evr_heap_alloc(&heap, 16);
+	assert_non_null(block.ptr);
+	assert_int_equal(evr_heap_locate(&map, heap_handle_off(block.handle), true, &found), 0);
+	assert_true(found.sz < evr_heap_share_sz(&map));
+	for (i = 0; i < 2; i++) {
+		evr_a64_store_release(found.ctl, i ? heap_ctl(block.handle, 0, map.me, TAG_SHARED) :
+						     heap_ctl(block.handle, map.me, EVR_BLOCK_SHAREABLE,
+							      TAG_LIVE));
+		sz = 99;
+		assert_null(evr_heap_resolve(&heap, block.handle, &sz));
+		assert_int_equal(sz, 0);
+		assert_int_equal(evr_heap_share(&heap, block.handle, &self, 1), -EBADMSG);
+		assert_int_equal(evr_heap_hold(&heap, block.handle), -EBADMSG);
+		assert_int_equal(evr_heap_drop(&heap, block.handle), -EBADMSG);
+		assert_true(evr_reap_dead(pair.peer, NULL) >= 0);
+	}
+	evr_heap_close(&heap);
+	evr_peer_detach(pair.peer);
+	evr_segment_close(pair.segment);
+}
+
 struct foreign {
 	volatile uint64_t handle;
 	struct evr_peer_id id;
@@ -975,6 +1017,7 @@ int main(void)
 		CASE(heap_open_is_not_removed),
 		CASE(heap_size_limits_are_exact),
 		CASE(heap_hostile_words_do_no_harm),
+		CASE(heap_small_block_said_to_be_shared_has_no_size),
 		CASE(heap_isolated_is_read_by_others_and_freed_by_its_peer),
 		CASE(heap_two_processes_exchange_blocks_without_loss),
 	};
