@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A tour: whatever a directory names is opened and used in all its roles, without any
+ * belief in what it says. Each call may fail; what it gives must lie where it says.
+ * For segments whose words are somebody else's (test_chaos.c, fuzz_image.c).
+ */
+#ifndef EVERING_TESTS_TOUR_H
+#define EVERING_TESTS_TOUR_H
+
+#include <stdint.h>
+
+#include <evering/evering.h>
+
+struct tour {
+	struct evr_peer *peer; /* read-write */
+	struct evr_waiter waiter; /* of this peer, not yet used elsewhere */
+	uint64_t seed; /* what is tried, and how much of it; not 0 */
+};
+
+/* One object, as its kind has it; of kinds that are nobody's its bytes. */
+void tour_object(struct tour *tour, const struct evr_object *object);
+/* Make, find and remove objects; settle the dead. */
+void tour_directory(struct tour *tour);
+/* All of it. */
+void tour_all(struct tour *tour);
+
+/* xorshift: the same numbers for the same seed. */
+static inline uint64_t tour_random(uint64_t *seed)
+{
+	*seed ^= *seed << 13;
+	*seed ^= *seed >> 7;
+	*seed ^= *seed << 17;
+	return *seed;
+}
+
+#endif
