@@ -20,6 +20,9 @@
 #include "park.h"
 #include "world.h"
 
+/* The linker's: the end of the code, and of what is initialized. */
+extern const char etext[], edata[];
+
 static void range_check(uint64_t off, size_t sz)
 {
 	uint32_t i;
@@ -266,6 +269,12 @@ static bool is_shared(const void *p)
 	return false;
 }
 
+/* What the library has instead of a side that it does not know; nobody writes there. */
+static bool is_constant(const void *p)
+{
+	return (const char *)p >= etext && (const char *)p < edata;
+}
+
 /* A word of a struct evr_peer is one of this process' threads only. */
 static bool is_of_threads(const void *p)
 {
@@ -290,6 +299,8 @@ uint64_t model_load(const void *p, uint32_t sz, bool acquire)
 {
 	uint64_t v = 0;
 
+	if (is_constant(p))
+		return read_word(p, sz);
 	if (!is_shared(p)) {
 		if (is_of_threads(p))
 			step(p, sz, false);

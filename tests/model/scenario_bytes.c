@@ -259,7 +259,8 @@ static void take_over(struct evr_peer *peer, void *state)
 	model_until(is_heirs_turn, s);
 	if (!s->in_over && model_ended(0)) {
 		MODEL_CHECK(!evr_bytes_open(&s->heir_in, peer, "n", EVR_PRODUCER));
-		while (write_next(s, &s->heir_in))
+		/* As long as somebody reads. */
+		while (!model_ended(1) && write_next(s, &s->heir_in))
 			;
 		s->in_over = true;
 	}
