@@ -11,6 +11,8 @@
  *            acquire and release. evr_fence() orders all before it with all
  *            after it, also a store with a later load; store_full() is
  *            store_release() and evr_fence() in the cheapest form there is.
+ *            evr_fence_acquire() and evr_fence_release() order loads with later
+ *            loads, and stores with later stores: for copies, which have no order.
  *            Each release/acquire carries a label at both ends; the labels are
  *            in docs/memory-model.md.
  * progress   wait-free, where the machine's own instructions are.
@@ -91,6 +93,28 @@ static inline void evr_fence(void)
 	__asm__ __volatile__("lock; addl $0,-8(%%rsp)" ::: "memory", "cc");
 #else
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+#endif
+}
+
+/*
+ * Around copies that another process may overtake (seqlocks): loads before it come before
+ * loads after it, and stores before it before stores after it. On x86 no instruction.
+ */
+static inline void evr_fence_acquire(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	evr_compiler_fence();
+#else
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+#endif
+}
+
+static inline void evr_fence_release(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	evr_compiler_fence();
+#else
+	__atomic_thread_fence(__ATOMIC_RELEASE);
 #endif
 }
 

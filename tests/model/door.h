@@ -17,6 +17,8 @@ void model_copy_in(void *shared, const void *from, size_t sz);
 void model_copy_out(void *to, const void *shared, size_t sz);
 void evr_pause(void);
 void evr_fence(void);
+void evr_fence_acquire(void);
+void evr_fence_release(void);
 
 static inline void evr_compiler_fence(void)
 {

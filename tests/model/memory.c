@@ -6,7 +6,8 @@
  * loads a place for which another has a store pending chooses whether it, and which
  * of those before it, had come out by then. So a delay is explored where it can be
  * seen, and nowhere else. TSO: stores come out in their order. PSO: a store needs
- * only those before it of the same place, a release store all before it. A barrier,
+ * only those before it of the same place and before a release fence, a release store all
+ * before it. A barrier,
  * a read-modify-write and a system call empty the caller's own buffer.
  *
  * WEAK adds what a load may do: answer with what was there when the process last
@@ -86,6 +87,8 @@ static void buffer_trim(struct buffer *b)
 		b->nr--;
 	if (!b->nr)
 		b->bytes_nr = 0;
+	if (b->fenced > b->nr)
+		b->fenced = b->nr;
 }
 
 /* In order, up to and with the one at @last. */
@@ -107,7 +110,8 @@ static void drain_least(uint32_t proc, uint32_t i)
 	uint32_t j;
 
 	for (j = 0; j < i; j++)
-		if (s->release ? !b->stores[j].done : overlaps(&b->stores[j], s->off, s->sz))
+		if (s->release || j < s->after ? !b->stores[j].done :
+						 overlaps(&b->stores[j], s->off, s->sz))
 			drain_least(proc, j);
 	store_out(proc, s);
 }
@@ -145,7 +149,7 @@ static void observe_one(uint32_t proc, uint32_t off, uint32_t sz, bool for_rmw)
 		return;
 	early = found[nr - 1];
 	if (engine.bounds.mode >= MODEL_PSO)
-		for (i = 0; i < early && !b->stores[early].release; i++)
+		for (i = b->stores[early].after; i < early && !b->stores[early].release; i++)
 			can_overtake |=
 				!b->stores[i].done &&
 				!overlaps(&b->stores[i], b->stores[early].off, b->stores[early].sz);
@@ -248,7 +252,12 @@ static void write_range(uint32_t off, uint32_t sz, const void *from, bool releas
 		buffer_drain(world.current);
 	s = &b->stores[b->nr++];
 	*s = (struct pending){
-		.off = off, .sz = sz, .data = b->bytes_nr, .release = release, .rmw = rmw
+		.off = off,
+		.sz = sz,
+		.data = b->bytes_nr,
+		.after = b->fenced,
+		.release = release,
+		.rmw = rmw,
 	};
 	memcpy(b->bytes + s->data, from, sz);
 	b->bytes_nr += sz;
@@ -418,6 +427,24 @@ void evr_fence(void)
 		return;
 	TRACE(NULL, "full barrier");
 	memory_sync(world.current);
+}
+
+/* Later loads do not answer with what was there before it. */
+void evr_fence_acquire(void)
+{
+	if (engine.quiet)
+		return;
+	TRACE(NULL, "acquire fence");
+	procs[world.current].stale_nr = 0;
+}
+
+/* Later stores do not overtake those that are pending. */
+void evr_fence_release(void)
+{
+	if (engine.quiet)
+		return;
+	TRACE(NULL, "release fence");
+	procs[world.current].buffer.fenced = procs[world.current].buffer.nr;
 }
 
 bool evr_fence_all(void)

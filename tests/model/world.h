@@ -27,12 +27,14 @@ enum proc_state { PROC_READY, PROC_ASLEEP, PROC_WAITS, PROC_DONE, PROC_DIED };
 struct pending {
 	uint32_t off, sz;
 	uint32_t data; /* in the buffer's bytes */
+	uint32_t after; /* so many of the buffer's first stores come before it */
 	bool release, done;
 	bool rmw; /* of a read-modify-write */
 };
 
 struct buffer {
 	uint32_t nr, bytes_nr;
+	uint32_t fenced; /* stores when their process last had a release fence */
 	struct pending stores[BUFFER_MAX];
 	uint8_t bytes[BUFFER_BYTES];
 };
