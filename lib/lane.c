@@ -41,7 +41,7 @@ static void count(struct evr_a64 *counter)
 const char *evr_ring_state_name(enum evr_ring_state state)
 {
 	static const char *const names[] = { "ok",	"no peer", "closed", "peer dead",
-					     "revoked", "corrupt", "busy" };
+					     "revoked", "corrupt", "busy",   "expelled" };
 
 	return (unsigned int)state < sizeof(names) / sizeof(names[0]) ? names[state] : "unknown";
 }
@@ -59,6 +59,8 @@ int evr_ring_state_error(enum evr_ring_state state)
 		return -EOWNERDEAD;
 	case EVR_RING_REVOKED:
 		return -ESHUTDOWN;
+	case EVR_RING_EXPELLED:
+		return -ENOBUFS;
 	default:
 		return -EBADMSG;
 	}
@@ -108,7 +110,8 @@ int evr_lane_make(struct evr_peer *peer, const char *name, uint32_t kind,
 		return evr_fail(-EBADMSG, "ring '%s': its %llu bytes at %llu are not mapped", name,
 				(unsigned long long)object.sz, (unsigned long long)object.off);
 	}
-	if (kind == EVR_KIND_SLOTS || kind == EVR_KIND_INBOX) /* stamps, ready words */
+	/* Stamps, ready words, seats. */
+	if (kind == EVR_KIND_SLOTS || kind == EVR_KIND_INBOX || kind == EVR_KIND_BCAST)
 		lane_clear((uint8_t *)(o + 1), data_sz);
 	evr_lane_format(o, geometry);
 	return evr_dir_publish(peer, &object);
@@ -284,7 +287,7 @@ void evr_lane_abandon(struct evr_lane *l)
 	l->mine = NULL;
 }
 
-int evr_lane_start(struct evr_lane *l)
+void evr_lane_begin(struct evr_lane *l)
 {
 	uint64_t word;
 
@@ -298,6 +301,13 @@ int evr_lane_start(struct evr_lane *l)
 				      word >> EVR_NEED_EPOCH_SHIFT << EVR_NEED_EPOCH_SHIFT |
 					      EVR_NEED_ALERT);
 	count(&l->mine->counts.opens);
+}
+
+int evr_lane_start(struct evr_lane *l)
+{
+	uint64_t word;
+
+	evr_lane_begin(l);
 	if (l->far) {
 		int err = evr_lane_far_start(l);
 
@@ -365,7 +375,7 @@ void evr_lane_corrupt(struct evr_lane *l, const char *what, uint64_t value)
  * A side that has not parked for long says so: its wakers then omit their barrier,
  * and its next park, that far away, issues the dear one instead.
  */
-static void lane_calm(struct evr_lane *l)
+void evr_lane_calm(struct evr_lane *l)
 {
 	uint64_t word = evr_a64_load_relaxed(&l->mine->need.word);
 	uint64_t epoch = word >> EVR_NEED_EPOCH_SHIFT;
@@ -396,7 +406,7 @@ uint64_t evr_lane_refresh(struct evr_lane *l)
 	if (l->far && l->role == EVR_PRODUCER)
 		evr_lane_far_taken(l, u_pos);
 	if (l->pos - l->calm_pos >= l->calm_step)
-		lane_calm(l);
+		evr_lane_calm(l);
 	return l->limit - l->pos;
 }
 
@@ -422,6 +432,19 @@ void evr_lane_wake(struct evr_lane *l)
 	evr_bell_ring(l->peer, l->far ? l->other_id : owner_id(u_owner), 1ULL << bell);
 }
 
+enum evr_ring_state evr_lane_judge(const struct evr_lane *l, uint64_t u_owner)
+{
+	if (owner_state(u_owner) == OWNER_FREE)
+		return EVR_RING_NO_PEER;
+	if (owner_state(u_owner) > OWNER_DEAD)
+		return EVR_RING_CORRUPT;
+	if (!lane_is_over(l, u_owner))
+		return EVR_RING_OK;
+	if (owner_same_turn(u_owner, l->past))
+		return EVR_RING_NO_PEER;
+	return owner_state(u_owner) == OWNER_CLOSED ? EVR_RING_CLOSED : EVR_RING_PEER_DEAD;
+}
+
 enum evr_ring_state evr_lane_state(struct evr_lane *l)
 {
 	enum evr_ring_state state;
@@ -440,15 +463,7 @@ enum evr_ring_state evr_lane_state(struct evr_lane *l)
 	} else {
 		u_owner = evr_a64_load_acquire(l->other_owner); /* LANE-ROLE */
 	}
-	if (owner_state(u_owner) == OWNER_FREE)
-		return EVR_RING_NO_PEER;
-	if (owner_state(u_owner) > OWNER_DEAD)
-		return EVR_RING_CORRUPT;
-	if (!lane_is_over(l, u_owner))
-		return EVR_RING_OK;
-	if (owner_same_turn(u_owner, l->past))
-		return EVR_RING_NO_PEER;
-	return owner_state(u_owner) == OWNER_CLOSED ? EVR_RING_CLOSED : EVR_RING_PEER_DEAD;
+	return evr_lane_judge(l, u_owner);
 }
 
 int evr_lane_check(struct evr_lane *l)

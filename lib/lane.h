@@ -40,6 +40,15 @@ int evr_lane_view(struct evr_lane *l, struct evr_peer *peer, const struct evr_ob
 /* Where the next lane of the object starts, if this one is at @off. */
 uint64_t evr_lane_end(const struct evr_lane *l, uint64_t off);
 
+/* lane.c: the first half of evr_lane_start(): the own position, and a need word that wants nothing. */
+void evr_lane_begin(struct evr_lane *l);
+
+/* lane.c: a side that has not parked for calm_step positions says AWAKE again. */
+void evr_lane_calm(struct evr_lane *l);
+
+/* lane.c: what the other side's owner word says of it. */
+enum evr_ring_state evr_lane_judge(const struct evr_lane *l, uint64_t u_owner);
+
 /* lane_far.c, which has the protocol. Find the own half, or make it as another's is. Sets l->object. */
 int evr_lane_far_open(struct evr_lane *l, const char *name, uint32_t kind);
 

@@ -8,6 +8,11 @@
  *   HELD(me) -> CLOSED(me)                  its owner
  *   HELD(p) -> DEAD(p)                      anybody with evidence that p is dead, by CAS
  *
+ * A seat of a broadcast (bcast.h) has such a word too, and one state more:
+ *
+ *   HELD(p) -> EXPELLED(p)                  the writer: p counts no more, but may still write there
+ *   EXPELLED(p) -> CLOSED(p), DEAD(p)       as from HELD
+ *
  * It stands in the directory's entry of the ring, which is never anything else, so
  * that a late claimer of a ring that was removed cannot write into another object.
  */
@@ -23,6 +28,7 @@
 #define OWNER_HELD 1
 #define OWNER_CLOSED 2
 #define OWNER_DEAD 3
+#define OWNER_EXPELLED 4
 #define OWNER_STATE 0xffULL
 #define OWNER_SLOT_SHIFT 8
 #define OWNER_SESSION_SHIFT 16

@@ -39,6 +39,7 @@ enum evr_ring_state {
 	EVR_RING_REVOKED, /* this process is no peer any more */
 	EVR_RING_CORRUPT, /* the other side's words are nonsense */
 	EVR_RING_BUSY, /* rings of many: a living peer is at work on what would be next */
+	EVR_RING_EXPELLED, /* broadcast: the writer waits for this subscriber no more */
 };
 
 EVR_API const char *evr_ring_state_name(enum evr_ring_state state);
@@ -52,7 +53,8 @@ struct evr_lane_counts {
 	struct evr_a64 rings; /* bells rung for the other side */
 	struct evr_a64 corrupt; /* times the other side was found corrupt */
 	struct evr_a64 lost; /* positions whose data a successor in their region has overwritten */
-	struct evr_a64 resv[9];
+	struct evr_a64 expelled; /* broadcast: subscribers that the writer waits for no more */
+	struct evr_a64 resv[8];
 };
 
 /*
@@ -67,7 +69,8 @@ struct evr_lane_side {
 	/* isolated, when it meets another other side */
 	struct evr_a64 partner; /* the owner word of its holder; 0: there is none */
 	struct evr_a64 origin; /* consumer: which half its position counts in, {gen:32 | idx:32} */
-	struct evr_a64 base; /* producer: the first position that a new consumer gets */
+	/* producer: the first position that a new consumer gets; broadcast: that is whole */
+	struct evr_a64 base;
 	uint8_t resv0[EVR_LINE_SZ - 4 * sizeof(struct evr_a64)];
 	/* the owner writes it when it parks */
 	struct evr_need need;
@@ -84,7 +87,8 @@ struct evr_lane_geometry {
 	uint64_t unit_sz; /* spsc: bytes of an element; bytes: largest frame with its header */
 	uint64_t data_sz; /* bytes of data after the sides */
 	uint64_t type_tag; /* what an element is; 0: anything */
-	uint64_t resv[11];
+	uint64_t seats_nr; /* broadcast: subscribers that its writer waits for */
+	uint64_t resv[10];
 };
 
 #define EVR_LANE_LAYOUT 0x31304e4c525645ULL /* "EVRLN01" */

@@ -256,7 +256,7 @@ static inline void evr_slots_flush(struct evr_slots *slots)
 		return;
 	slots->told = slots->lane.pos;
 	evr_lane_publish(&slots->lane);
-	/* The only look at the producer's position that a consumer takes; see lane_calm(). */
+	/* The only look at the producer's position that a consumer takes; see evr_lane_calm(). */
 	if (slots->lane.pos - slots->lane.calm_pos >= slots->lane.calm_step)
 		evr_lane_refresh(&slots->lane);
 }
