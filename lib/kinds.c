@@ -2,6 +2,7 @@
 /* Kinds of objects: one row for each noun that lives in the directory. */
 #include "kinds.h"
 
+#include "bcast.h"
 #include "channel.h"
 #include "heap_table.h"
 #include "log.h"
@@ -18,6 +19,7 @@ static const struct evr_kind kinds[] = {
 	{ EVR_KIND_HEAP, "heap", evr_heap_reap },
 	{ EVR_KIND_POOL, "pool", evr_pool_reap },
 	{ EVR_KIND_LOG, "log", evr_log_settle },
+	{ EVR_KIND_BCAST, "bcast", evr_bcast_settle },
 };
 
 const struct evr_kind *evr_kind_find(uint32_t kind)

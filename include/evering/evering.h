@@ -18,6 +18,7 @@
 #include <evering/heap.h>
 #include <evering/pool.h>
 #include <evering/log.h>
+#include <evering/bcast.h>
 #include <evering/channel.h>
 #include <evering/call.h>
 #include <evering/reap.h>
