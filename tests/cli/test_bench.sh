@@ -6,7 +6,7 @@
 
 cpus=$(nproc 2>/dev/null || echo 2)
 
-for bench in ringtrip spsc slots inbox mpmc wake; do
+for bench in ringtrip spsc slots inbox mpmc bcast wake; do
 	it "bench_${bench}_tells_of_every_rival"
 	run bench --backend "$EVERING_BACKEND" --count 50 --repeats 2 $bench
 	ends_with 0

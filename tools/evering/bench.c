@@ -28,10 +28,10 @@ static bool size_given, batch_given, json;
 
 static const struct option_row options[] = {
 	{ "size", 's', OPTION_SIZE, &size, "SIZE",
-	  "bytes of a message (64; spsc, inbox and mpmc 8; slots 56; bytes and log 64 to 1M)", 1,
-	  1ULL << 28, &size_given },
+	  "bytes of a message (64; spsc, inbox, mpmc and bcast 8; slots 56; bytes and log 64 to 1M)",
+	  1, 1ULL << 28, &size_given },
 	{ "batch", 'B', OPTION_NUMBER, &batch, "N",
-	  "messages at once; of spsc, inbox and mpmc (32)", 1, 4096, &batch_given },
+	  "messages at once; of spsc, inbox, mpmc and bcast (32)", 1, 4096, &batch_given },
 	{ "backend", 'b', OPTION_TEXT, &backend_text, "NAME",
 	  "device or local (device when it is there)", 0, 0, NULL },
 	{ "seconds", 't', OPTION_SECONDS, &seconds, "S", "about how long in all (10)", 0, 0, NULL },
@@ -45,9 +45,9 @@ static const struct option_row options[] = {
 
 static const struct bench *const benches[] = { &ringtrip_bench, &spsc_bench,  &slots_bench,
 					       &inbox_bench,	&bytes_bench, &mpmc_bench,
-					       &pairs_bench,	&log_bench,   &channel_bench,
-					       &call_bench,	&ring_bench,  &wake_bench,
-					       &death_bench,	NULL };
+					       &pairs_bench,	&log_bench,   &bcast_bench,
+					       &channel_bench,	&call_bench,  &ring_bench,
+					       &wake_bench,	&death_bench, NULL };
 
 static const char *manner_text(enum rival_manner manner)
 {
@@ -379,12 +379,12 @@ static int run(int operands_nr, char **operands)
 	if (!bench && strcmp(operands[0], "contiguous"))
 		return message_usage(
 			"there is no bench '%s'; there are ringtrip, spsc, slots, inbox, bytes, "
-			"mpmc, pairs, log, channel, call, ring, wake, death and contiguous",
+			"mpmc, pairs, log, bcast, channel, call, ring, wake, death and contiguous",
 			operands[0]);
 	if (backend_text && strcmp(backend_text, "device") && strcmp(backend_text, "local"))
 		return message_usage("--backend: '%s' is not device or local", backend_text);
 	if (batch_given && (!bench || bench->batch == 1))
-		return message_usage("--batch: only spsc, inbox and mpmc have batches");
+		return message_usage("--batch: only spsc, inbox, mpmc and bcast have batches");
 	if (json)
 		list = json_object_new_array();
 	status = bench ? run_bench(bench, list) : bench_contiguous(chosen_backend(), list);
@@ -401,7 +401,7 @@ static int run(int operands_nr, char **operands)
 const struct command bench_command = {
 	.name = "bench",
 	.operands =
-		"ringtrip|spsc|slots|inbox|bytes|mpmc|pairs|log|channel|call|ring|wake|death|contiguous",
+		"ringtrip|spsc|slots|inbox|bytes|mpmc|pairs|log|bcast|channel|call|ring|wake|death|contiguous",
 	.summary = "Measure against pipes, sockets and bare memory",
 	.details =
 		"Two processes, on two CPUs where there are two; everything is written and read; the\n"

@@ -40,6 +40,7 @@ extern const struct bench ring_bench;
 extern const struct bench mpmc_bench;
 extern const struct bench pairs_bench;
 extern const struct bench log_bench;
+extern const struct bench bcast_bench;
 extern const struct bench wake_bench;
 extern const struct bench death_bench;
 
