@@ -78,6 +78,7 @@ struct evr_segment {
 	struct evr_a32 refs;
 	int fd;
 	uint32_t rights;
+	bool observes; /* opened for that alone: before the op open() */
 	uint64_t reserve_sz;
 	struct evr_layout layout;
 	void *own; /* the backend's */

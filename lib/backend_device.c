@@ -315,7 +315,7 @@ static int segment_create(struct evr_segment *segment, const struct evr_segment_
 
 static int segment_open(struct evr_segment *segment)
 {
-	uint32_t rights = 0;
+	uint32_t rights = segment->observes ? EVERING_RIGHT_OBSERVE : 0;
 	int err;
 
 	segment->fd = open_name(segment->name, &rights);

@@ -68,6 +68,16 @@ static uint64_t seats_taken(struct evr_peer *peer, struct evr_crowd *crowd, uint
 	return bells;
 }
 
+uint32_t evr_crowd_sitting(struct evr_peer *peer, struct evr_crowd *crowd)
+{
+	uint32_t slot, nr = 0;
+	struct evr_peer_id id;
+
+	for (slot = 0; slot < peer->segment->layout.peers_max; slot++)
+		nr += (uint32_t)__builtin_popcountll(seats_taken(peer, crowd, slot, &id));
+	return nr;
+}
+
 /* Take up to @nr sitters of one half off their seats: no other waker rings them too. */
 static uint64_t seat_call(struct evr_a64 *seat, uint64_t incarnation, uint32_t nr)
 {

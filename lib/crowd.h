@@ -74,6 +74,9 @@ bool evr_crowd_sit(struct evr_peer *peer, struct evr_crowd *crowd, int bell, uin
 void evr_crowd_barred(struct evr_crowd *crowd, uint64_t state);
 void evr_crowd_stand(struct evr_peer *peer, struct evr_crowd *crowd, int bell);
 
+/* Threads of living peers that sit now. */
+uint32_t evr_crowd_sitting(struct evr_peer *peer, struct evr_crowd *crowd);
+
 /* For settle() of a kind: forget whose slots are nobody's now. */
 void evr_crowd_settle(struct evr_peer *peer, struct evr_crowd *crowd);
 

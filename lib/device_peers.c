@@ -83,7 +83,7 @@ int device_attach(struct evr_peer *peer, const struct evr_peer_options *options)
 	};
 	struct evering_peer_attach arg = {
 		.size = sizeof(arg),
-		.flags = options->flags,
+		.flags = options->flags & EVR_PEER_OBSERVER,
 		.cookie = options->cookie,
 		.slot = options->slot,
 	};

@@ -35,19 +35,27 @@ static void member_clear(struct dir_entry *e, uint32_t slot)
 	evr_a64_fetch_and(member_word(e, slot), ~(1ULL << slot % 64));
 }
 
+bool evr_dir_has_joined(const struct dir *d, const struct dir_entry *e, struct evr_peer_id *id)
+{
+	uint64_t u_word;
+	uint32_t state;
+
+	if (id->slot >= d->peer->segment->layout.peers_max)
+		return false;
+	u_word = evr_a64_load_acquire(&e->members[id->slot / 64]); /* DIR-REMOVE */
+	if (!(u_word >> id->slot % 64 & 1))
+		return false;
+	state = d->peer->ops->state(d->peer, id->slot, &id->incarnation);
+	return state == EVR_PEER_LIVE || state == EVR_PEER_DYING;
+}
+
 int evr_dir_member(const struct dir *d, const struct dir_entry *e)
 {
-	uint64_t u_word, incarnation;
-	uint32_t slot, state;
+	struct evr_peer_id id = { 0 };
 
-	for (slot = 0; slot < d->peer->segment->layout.peers_max; slot++) {
-		u_word = evr_a64_load_acquire(&e->members[slot / 64]); /* DIR-REMOVE */
-		if (!(u_word >> slot % 64 & 1))
-			continue;
-		state = d->peer->ops->state(d->peer, slot, &incarnation);
-		if (state == EVR_PEER_LIVE || state == EVR_PEER_DYING)
-			return (int)slot;
-	}
+	for (; id.slot < EVR_PEERS_MAX; id.slot++)
+		if (evr_dir_has_joined(d, e, &id))
+			return (int)id.slot;
 	return -1;
 }
 

@@ -107,6 +107,9 @@ int evr_dir_entry(struct dir *d, struct evr_peer *peer, const struct evr_object 
 /* dir_members.c: a slot other than @own whose peer lives and has joined, or -1. */
 int evr_dir_member(const struct dir *d, const struct dir_entry *e);
 
+/* dir_members.c: has the peer that lives in id->slot joined? Fills in its incarnation. */
+bool evr_dir_has_joined(const struct dir *d, const struct dir_entry *e, struct evr_peer_id *id);
+
 /* Find and check a directory; @slot: EVR_SLOT_ANY is the shared one. 0; -ENOSPC, -EPROTO, -EBADMSG. */
 int evr_dir_open(struct dir *d, struct evr_peer *peer, uint32_t slot);
 

@@ -6,12 +6,14 @@
  * afterwards these words are emptied, by CAS from what was found.
  */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "backend.h"
 #include "dir_table.h"
 #include "heap_own.h"
 #include "internal.h"
+#include "object.h"
 
 struct reaping {
 	struct evr_reap_report *report;
@@ -336,4 +338,69 @@ int evr_heap_counts(struct evr_heap *heap, uint32_t slot, struct evr_heap_counts
 	out->remote_frees = evr_a64_load_relaxed(&c->remote_frees);
 	out->failures = evr_a64_load_relaxed(&c->failures);
 	return 0;
+}
+
+/* A handle that can only look, in memory of its own: to be freed. */
+static struct evr_heap_own *heap_view(struct evr_peer *peer, const struct evr_object *obj, int *err)
+{
+	struct evr_heap_own *own = calloc(1, sizeof(*own));
+
+	*err = own ? evr_heap_map(&own->map, peer, obj) : -ENOMEM;
+	if (!*err)
+		return own;
+	free(own);
+	return NULL;
+}
+
+int evr_heap_object_stat(struct evr_peer *peer, const struct evr_object *obj,
+			 struct evr_object_stat *out)
+{
+	struct evr_heap_usage *usage = malloc(sizeof(*usage));
+	struct evr_heap heap = { 0 };
+	int err = -ENOMEM;
+
+	if (usage)
+		heap.own = heap_view(peer, obj, &err);
+	if (heap.own) {
+		evr_heap_usage(&heap, usage);
+		out->blocks = usage->blocks;
+		out->bytes = usage->bytes;
+		out->bytes_max = usage->bytes_max;
+	}
+	free(heap.own);
+	free(usage);
+	return err;
+}
+
+static int held_block(struct heap_map *map, struct heap_block *b, void *arg)
+{
+	struct evr_holding h = { .what = EVR_HOLD_BLOCK, .incarnation_bits = 8 };
+	struct evr_block_info info;
+	uint64_t u_ctl;
+
+	if (!heap_ctl_load(b, &u_ctl) || heap_ctl_tag(u_ctl) == TAG_CACHED ||
+	    !info_read(map, b, u_ctl, &info))
+		return 0;
+	/* Of a shared one the word names who shared it. */
+	h.slot = info.owner == EVR_SLOT_ANY ? info.source : info.owner;
+	h.incarnation =
+		(info.owner == EVR_SLOT_ANY ? heap_ctl_state(u_ctl) : heap_ctl_owner(u_ctl)) >> 8;
+	h.id = info.handle;
+	h.bytes = info.sz;
+	h.state = info.state;
+	h.source = info.owner == EVR_SLOT_ANY ? EVR_SLOT_ANY : info.source;
+	return evr_held_tell(arg, &h);
+}
+
+int evr_heap_object_held(const struct evr_held_walk *walk, const struct evr_object *obj)
+{
+	struct evr_held_walk each = *walk;
+	struct evr_heap_own *own;
+	int ret;
+
+	own = heap_view(walk->peer, obj, &ret);
+	if (own)
+		ret = blocks_all(&own->map, held_block, &each);
+	free(own);
+	return ret;
 }

@@ -7,19 +7,20 @@
 #include "heap_table.h"
 #include "log.h"
 #include "mpmc.h"
+#include "object.h"
 #include "pool.h"
 
 static const struct evr_kind kinds[] = {
-	{ EVR_KIND_SPSC, "spsc", NULL },
-	{ EVR_KIND_BYTES, "bytes", NULL },
-	{ EVR_KIND_SLOTS, "slots", NULL },
-	{ EVR_KIND_INBOX, "inbox", NULL },
-	{ EVR_KIND_MPMC, "mpmc", evr_mpmc_settle },
-	{ EVR_KIND_CHANNEL, "channel", evr_channel_reap },
-	{ EVR_KIND_HEAP, "heap", evr_heap_reap },
-	{ EVR_KIND_POOL, "pool", evr_pool_reap },
-	{ EVR_KIND_LOG, "log", evr_log_settle },
-	{ EVR_KIND_BCAST, "bcast", evr_bcast_settle },
+	{ EVR_KIND_SPSC, "spsc", NULL, evr_lane_object_stat, NULL },
+	{ EVR_KIND_BYTES, "bytes", NULL, evr_lane_object_stat, NULL },
+	{ EVR_KIND_SLOTS, "slots", NULL, evr_lane_object_stat, NULL },
+	{ EVR_KIND_INBOX, "inbox", NULL, evr_lane_object_stat, NULL },
+	{ EVR_KIND_MPMC, "mpmc", evr_mpmc_settle, evr_mpmc_object_stat, evr_mpmc_object_held },
+	{ EVR_KIND_CHANNEL, "channel", evr_channel_reap, evr_channel_object_stat, NULL },
+	{ EVR_KIND_HEAP, "heap", evr_heap_reap, evr_heap_object_stat, evr_heap_object_held },
+	{ EVR_KIND_POOL, "pool", evr_pool_reap, evr_pool_object_stat, evr_pool_object_held },
+	{ EVR_KIND_LOG, "log", evr_log_settle, evr_log_object_stat, evr_log_object_held },
+	{ EVR_KIND_BCAST, "bcast", evr_bcast_settle, NULL, NULL },
 };
 
 const struct evr_kind *evr_kind_find(uint32_t kind)

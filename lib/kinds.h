@@ -4,7 +4,10 @@
 #define EVERING_LIB_KINDS_H
 
 #include <evering/dir.h>
+#include <evering/object.h>
 #include <evering/reap.h>
+
+struct evr_held_walk;
 
 struct evr_kind {
 	uint32_t kind;
@@ -21,6 +24,11 @@ struct evr_kind {
 	 */
 	void (*settle)(struct evr_peer *peer, const struct evr_object *obj,
 		       struct evr_reap_report *report);
+	/* For evr_object_stat(); reads only. */
+	int (*stat)(struct evr_peer *peer, const struct evr_object *obj,
+		    struct evr_object_stat *out);
+	/* For evr_object_held(): tell of all but roles and who has opened it. NULL: there is no more. */
+	int (*held)(const struct evr_held_walk *walk, const struct evr_object *obj);
 };
 
 /* NULL for kinds that are not the library's. */

@@ -412,7 +412,7 @@ static bool hold_use(struct evr_segment *segment, bool is_new)
 int local_file_open(struct evr_segment *segment)
 {
 	char path[PATH_SZ];
-	bool is_readonly = false;
+	bool is_readonly = segment->observes;
 	struct stat file;
 	int err;
 
@@ -420,8 +420,8 @@ int local_file_open(struct evr_segment *segment)
 	if (err)
 		return err;
 	path_of(segment->name, path);
-	segment->fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-	if (segment->fd < 0 && errno == EACCES) {
+	segment->fd = open(path, (is_readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOFOLLOW);
+	if (segment->fd < 0 && errno == EACCES && !is_readonly) {
 		is_readonly = true;
 		segment->fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	}
@@ -432,7 +432,8 @@ int local_file_open(struct evr_segment *segment)
 	err = map_checked(segment, is_readonly);
 	if (err)
 		return err;
-	if (!hold_use(segment, true)) {
+	/* Who only observes keeps nothing there, and takes nothing away that its users have left. */
+	if (!segment->observes && !hold_use(segment, true)) {
 		remove_if_abandoned(path);
 		goto err_none;
 	}

@@ -19,6 +19,7 @@
 #include "dir_table.h"
 #include "internal.h"
 #include "mpmc.h"
+#include "object.h"
 #include "owner.h"
 
 #define LOG_CAPACITY_DEFAULT (256ULL << 10)
@@ -488,4 +489,35 @@ void evr_log_settle(struct evr_peer *peer, const struct evr_object *obj,
 
 	if (!log_map(&log))
 		evr_mpmc_settle_cells(&log.cells, report);
+}
+
+int evr_log_object_stat(struct evr_peer *peer, const struct evr_object *obj,
+			struct evr_object_stat *out)
+{
+	struct evr_log log = { .cells.peer = peer, .cells.object = *obj };
+	struct evr_flow_end *end = &out->flows[0].ends[EVR_CONSUMER];
+	const struct evr_a64 *owners = evr_dir_owners(peer, obj);
+	struct evr_log_counts c;
+	int err = log_map(&log);
+
+	if (err || !owners)
+		return err ? err : -EBADMSG;
+	log_counts(&log, &c);
+	evr_mpmc_flow(&log.cells, &out->flows[0]);
+	out->flows_nr = 1;
+	out->flows[0].unit_sz = log.unit_sz;
+	out->flows[0].ends[EVR_PRODUCER].messages = 0;
+	end->pos = c.out;
+	end->messages = c.records;
+	evr_end_owner(peer, evr_a64_load_acquire(&owners[EVR_CONSUMER]), end); /* LANE-ROLE */
+	return 0;
+}
+
+int evr_log_object_held(const struct evr_held_walk *walk, const struct evr_object *obj)
+{
+	struct evr_log log = { .cells.peer = walk->peer, .cells.object = *obj };
+	int err = log_map(&log);
+
+	log.cells.elem_sz = log.unit_sz;
+	return err ? err : evr_mpmc_claims(&log.cells, walk);
 }

@@ -118,7 +118,7 @@ static int mpmc_check(struct evr_mpmc *q, const struct evr_mpmc_geometry *g)
 }
 
 /* Who we are, and where the others sleep. */
-static void mpmc_meet(struct evr_mpmc *q)
+void evr_mpmc_meet(struct evr_mpmc *q)
 {
 	int role;
 
@@ -152,7 +152,7 @@ static int mpmc_map(struct evr_mpmc *q, struct evr_mpmc_geometry *g)
 	q->data_off = mpmc_data_off(g->elem_sz);
 	q->stride = mpmc_stride(g->elem_sz);
 	q->cells = (uint8_t *)q->shared + g->cells_off;
-	mpmc_meet(q);
+	evr_mpmc_meet(q);
 	return 0;
 }
 
@@ -161,7 +161,7 @@ void evr_mpmc_join(struct evr_mpmc *q)
 	bool registered = evr_park_register();
 	int role;
 
-	mpmc_meet(q);
+	evr_mpmc_meet(q);
 	for (role = 0; role < 2; role++)
 		q->ends[role].waker.registered = registered;
 	evr_a64_fetch_add(&q->shared->tallies.opens, 1);
@@ -346,16 +346,22 @@ void evr_mpmc_counts(const struct evr_mpmc *queue, struct evr_mpmc_counts *out)
 		evr_mpmc_count(queue, out);
 }
 
+int evr_mpmc_view(struct evr_mpmc *q)
+{
+	struct evr_mpmc_geometry g;
+
+	return mpmc_map(q, &g);
+}
+
 int evr_mpmc_stat(struct evr_peer *peer, const char *name, struct evr_mpmc_counts *out)
 {
 	struct evr_mpmc q = { .peer = peer };
-	struct evr_mpmc_geometry g;
 	int err;
 
 	memset(out, 0, sizeof(*out));
 	err = evr_dir_find(peer, name, &q.object);
 	if (!err)
-		err = mpmc_map(&q, &g);
+		err = evr_mpmc_view(&q);
 	if (!err)
 		evr_mpmc_count(&q, out);
 	return err;
@@ -365,7 +371,7 @@ void evr_mpmc_settle_cells(struct evr_mpmc *q, struct evr_reap_report *report)
 {
 	int role;
 
-	mpmc_meet(q);
+	evr_mpmc_meet(q);
 	report->claims += evr_mpmc_drop_dead(q);
 	for (role = 0; role < 2; role++)
 		evr_crowd_settle(q->peer, q->ends[role].waiting);
@@ -375,8 +381,7 @@ void evr_mpmc_settle(struct evr_peer *peer, const struct evr_object *obj,
 		     struct evr_reap_report *report)
 {
 	struct evr_mpmc q = { .peer = peer, .object = *obj };
-	struct evr_mpmc_geometry g;
 
-	if (!mpmc_map(&q, &g))
+	if (!evr_mpmc_view(&q))
 		evr_mpmc_settle_cells(&q, report);
 }

@@ -25,7 +25,10 @@
 #define EVERING_LIB_MPMC_H
 
 #include <evering/mpmc.h>
+#include <evering/object.h>
 #include <evering/reap.h>
+
+struct evr_held_walk;
 
 #define MPMC_RUN_MAX 255
 
@@ -81,6 +84,14 @@ void evr_mpmc_join(struct evr_mpmc *q);
 /* What the dead have left, and what all have done. */
 void evr_mpmc_settle_cells(struct evr_mpmc *q, struct evr_reap_report *report);
 void evr_mpmc_count(const struct evr_mpmc *q, struct evr_mpmc_counts *out);
+
+/* mpmc_look.c: a queue's numbers, and its cells that are claimed; for log.c too. */
+void evr_mpmc_flow(struct evr_mpmc *q, struct evr_flow *flow);
+int evr_mpmc_claims(const struct evr_mpmc *q, const struct evr_held_walk *walk);
+/* mpmc.c: the crowds of a queue that is mapped. */
+void evr_mpmc_meet(struct evr_mpmc *q);
+/* A queue to be looked at, by the object in it. */
+int evr_mpmc_view(struct evr_mpmc *q);
 
 /* The kind's settle(). */
 void evr_mpmc_settle(struct evr_peer *peer, const struct evr_object *obj,

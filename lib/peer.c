@@ -18,6 +18,9 @@
 #include "backend.h"
 #include "dir.h"
 #include "internal.h"
+#include "reap.h"
+
+#define PEER_FLAGS (EVR_PEER_OBSERVER | EVR_PEER_REAP_MANUAL)
 
 static struct evr_peer *peer_new(struct evr_segment *segment)
 {
@@ -51,9 +54,9 @@ static int check_options(const struct evr_peer_options *options, const struct ev
 {
 	uint32_t wanted = EVR_RIGHT_WRITE;
 
-	if (options->flags & ~(uint32_t)EVR_PEER_OBSERVER)
-		return evr_fail(-EINVAL, "flags %#x: only %#x is known", options->flags,
-				EVR_PEER_OBSERVER);
+	if (options->flags & ~(uint32_t)PEER_FLAGS)
+		return evr_fail(-EINVAL, "flags %#x: only %#x are known", options->flags,
+				PEER_FLAGS);
 	if (options->slot_set && options->slot >= segment->layout.peers_max)
 		return evr_fail(-EINVAL, "slot is %u, this segment has slots 0 to %u",
 				options->slot, segment->layout.peers_max - 1);
@@ -95,11 +98,12 @@ int evr_peer_attach(struct evr_peer **out, struct evr_segment *segment,
 		peer_free(peer);
 		return err;
 	}
-	/* Who comes settles what those before have left; see evr_reap_auto(). */
-	if (peer->rights & EVR_RIGHT_WRITE) {
+	evr_reap_auto(peer, !(complete.flags & EVR_PEER_REAP_MANUAL));
+	if (peer->rights & EVR_RIGHT_WRITE)
 		evr_dir_members_reset(peer);
+	/* Who comes settles what those before have left. */
+	if (peer->rights & EVR_RIGHT_WRITE && evr_reap_is_auto(peer))
 		evr_reap_dead(peer, NULL);
-	}
 	*out = peer;
 	return 0;
 }

@@ -29,57 +29,6 @@
 #define POOL_LAYOUT 0x31304c4f4f505645ULL /* "EVPOOL01"; the last two are the version */
 #define BLOCKS_MAX (1U << 20)
 
-/* Shared; written by who creates the pool, then by nobody. */
-struct pool_geometry {
-	EVR_ALIGNAS(EVR_LINE_SZ) uint64_t layout;
-	uint64_t classes_nr;
-	struct evr_pool_class classes[EVR_POOL_CLASSES_MAX];
-};
-
-/* Shared. */
-struct pool_seat {
-	EVR_ALIGNAS(EVR_LINE_SZ) struct evr_a64 owner; /* {incarnation:56 | slot:8}; 0: free */
-	struct evr_need need;
-};
-
-/* Shared, at the start of the object; the control words follow, then the blocks. */
-struct pool_header {
-	struct pool_geometry geometry;
-	EVR_ALIGNAS(EVR_LINE_SZ) struct evr_a64 waiting; /* bit i: whoever has seat i */
-	EVR_ALIGNAS(EVR_LINE_SZ) struct evr_a64 spilled[EVR_POOL_CLASSES_MAX];
-	struct evr_a64 exhausted[EVR_POOL_CLASSES_MAX];
-	struct pool_seat seats[EVR_POOL_SEATS_MAX];
-};
-
-EVR_STATIC_ASSERT(sizeof(struct pool_geometry) == 2 * EVR_LINE_SZ, "part of the shared layout");
-EVR_STATIC_ASSERT(sizeof(struct pool_seat) == 2 * EVR_LINE_SZ, "part of the shared layout");
-
-struct pool_class {
-	struct evr_a64 *ctl;
-	uint64_t off; /* of block 0, in the segment */
-	uint32_t sz, nr;
-	uint32_t next; /* where to look first */
-};
-
-/* All of a pool as this process sees it; private. */
-struct pool_map {
-	struct evr_peer *peer;
-	struct pool_header *header;
-	struct evr_object object;
-	struct pool_class classes[EVR_POOL_CLASSES_MAX];
-	uint32_t classes_nr;
-	uint16_t me;
-	bool writable;
-	uint64_t last_epoch[EVR_POOL_SEATS_MAX];
-};
-
-struct evr_pool_own {
-	struct pool_map map;
-	struct evr_peer_id self;
-	int seat; /* -1: none was free */
-	bool registered, joined;
-};
-
 /* Place the classes. Return: bytes of the object; 0: they are not possible. */
 static uint64_t pool_plan(struct pool_map *map, const struct evr_pool_class *classes, uint64_t nr)
 {
@@ -146,7 +95,7 @@ int evr_pool_create(struct evr_peer *peer, const char *name, const struct evr_po
 }
 
 /* The geometry came from memory that others write. */
-static int pool_map(struct pool_map *map, struct evr_peer *peer, const struct evr_object *obj)
+int evr_pool_map(struct pool_map *map, struct evr_peer *peer, const struct evr_object *obj)
 {
 	struct pool_geometry g;
 	uint64_t sz;
@@ -222,7 +171,7 @@ int evr_pool_open(struct evr_pool *pool, struct evr_peer *peer, const char *name
 		err = evr_dir_join(peer, &object);
 	own->joined = !err && evr_peer_rights(peer) & EVR_RIGHT_WRITE;
 	if (!err)
-		err = pool_map(&own->map, peer, &object);
+		err = evr_pool_map(&own->map, peer, &object);
 	if (err) {
 		if (own->joined)
 			evr_dir_leave(peer, &object);
@@ -550,30 +499,6 @@ int evr_pool_settle(struct evr_pool *pool, struct evr_peer_id from)
 	return nr;
 }
 
-void evr_pool_usage(struct evr_pool *pool, struct evr_pool_usage *out)
-{
-	struct pool_map *map;
-	uint32_t i, idx;
-
-	memset(out, 0, sizeof(*out));
-	if (!pool->own)
-		return;
-	map = &pool->own->map;
-	out->classes = map->classes_nr;
-	/* Relaxed: counted, and nothing else. */
-	out->waiting = (uint32_t)__builtin_popcountll(evr_a64_load_relaxed(&map->header->waiting));
-	for (i = 0; i < map->classes_nr; i++) {
-		out->class_[i].sz = map->classes[i].sz;
-		out->class_[i].nr = map->classes[i].nr;
-		out->class_[i].spilled = evr_a64_load_relaxed(&map->header->spilled[i]);
-		out->class_[i].exhausted = evr_a64_load_relaxed(&map->header->exhausted[i]);
-		for (idx = 0; idx < map->classes[i].nr; idx++)
-			out->class_[i].used +=
-				heap_ctl_tag(evr_a64_load_relaxed(&map->classes[i].ctl[idx])) !=
-				TAG_FREE;
-	}
-}
-
 /* A word that names a dead owner. Return: freed? */
 static bool reap_word(struct pool_map *map, struct evr_a64 *ctl)
 {
@@ -591,7 +516,7 @@ void evr_pool_reap(struct evr_peer *peer, const struct evr_object *obj,
 	uint64_t u_owner, freed = 0;
 	uint32_t i, idx;
 
-	if (pool_map(&map, peer, obj) || !map.writable)
+	if (evr_pool_map(&map, peer, obj) || !map.writable)
 		return;
 	for (i = 0; i < map.classes_nr; i++)
 		for (idx = 0; idx < map.classes[i].nr; idx++)

@@ -165,7 +165,7 @@ int evr_segment_create(struct evr_segment **out, const char *uri,
 	return 0;
 }
 
-int evr_segment_open(struct evr_segment **out, const char *uri)
+static int open_as(struct evr_segment **out, const char *uri, bool observes)
 {
 	struct evr_segment *segment;
 	struct evr_uri at;
@@ -178,6 +178,7 @@ int evr_segment_open(struct evr_segment **out, const char *uri)
 	segment = segment_new(evr_backend_ops(at.backend), at.name);
 	if (!segment)
 		return -ENOMEM;
+	segment->observes = observes;
 	err = segment->ops->open(segment);
 	if (err) {
 		evr_segment_put(segment);
@@ -185,6 +186,16 @@ int evr_segment_open(struct evr_segment **out, const char *uri)
 	}
 	*out = segment;
 	return 0;
+}
+
+int evr_segment_open(struct evr_segment **out, const char *uri)
+{
+	return open_as(out, uri, false);
+}
+
+int evr_segment_open_observer(struct evr_segment **out, const char *uri)
+{
+	return open_as(out, uri, true);
 }
 
 static int adopt_as(struct evr_segment **out, int fd, const struct evr_backend_ops *ops)

@@ -11,6 +11,7 @@
 #include <evering/inbox.h>
 #include <evering/park.h>
 #include <evering/dir.h>
+#include <evering/object.h>
 #include <evering/slots.h>
 #include <evering/spsc.h>
 #include <evering/bytes.h>

@@ -56,6 +56,8 @@ enum evr_exit_reason {
 
 enum {
 	EVR_PEER_OBSERVER = 1, /* map everything read-only */
+	EVR_PEER_REAP_MANUAL =
+		2, /* evr_reap_auto() is off from the start: attaching settles nothing */
 };
 
 struct evr_peer_options {

@@ -47,7 +47,21 @@ EVR_API int evr_reap(struct evr_peer *peer, struct evr_peer_id dead,
 /* All dead peers of the segment. Return: how many were settled, or -errno. */
 EVR_API int evr_reap_dead(struct evr_peer *peer, struct evr_reap_report *report);
 
-/* Shall waits and attach settle the deaths that they learn of? Default: yes. */
+/**
+ * evr_reap_preview() - what evr_reap_dead() would find now
+ * @peer: any attachment; an observer's is enough, and with one of
+ *	evr_segment_open_observer() nothing at all is written
+ * @report: filled in
+ *
+ * It is the reap itself, over a copy of the segment that is private to this call: what
+ * it touches is copied on the local backend, all that is not zero on the device. Of an
+ * application that runs meanwhile the numbers may be of no one moment.
+ *
+ * Return: how many peers would be settled; -ENOMEM; -EBADMSG; as evr_dir_find().
+ */
+EVR_API int evr_reap_preview(struct evr_peer *peer, struct evr_reap_report *report);
+
+/* Shall waits and attach settle the deaths that they learn of? Default: yes; see EVR_PEER_REAP_MANUAL. */
 EVR_API void evr_reap_auto(struct evr_peer *peer, bool on);
 
 #ifdef __cplusplus

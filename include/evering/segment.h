@@ -123,6 +123,15 @@ EVR_API int evr_segment_create(struct evr_segment **out, const char *uri,
 EVR_API int evr_segment_open(struct evr_segment **out, const char *uri);
 
 /*
+ * evr_segment_open_observer() - the same with the right to observe and no other. For
+ * monitors: on the local backend not a byte of the segment is written through it and no
+ * lock is taken, an observer that attaches has no slot, and what its users have abandoned
+ * can be seen as long as its file is there. On the device an observer takes a slot.
+ * Return: as evr_segment_open().
+ */
+EVR_API int evr_segment_open_observer(struct evr_segment **out, const char *uri);
+
+/*
  * evr_segment_adopt() - take a segment fd that was inherited or received.
  * On success the fd belongs to the handle; on failure it stays the caller's.
  * Return: as evr_segment_open(); -EBADF; -EINVAL the fd is no segment.

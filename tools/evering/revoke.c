@@ -10,7 +10,7 @@
 
 #include "command.h"
 #include "message.h"
-#include "segment.h"
+#include "snapshot.h"
 
 static bool json;
 
@@ -18,24 +18,6 @@ static const struct option_row options[] = {
 	{ "json", 'j', OPTION_FLAG, &json, NULL, "write JSON", 0, 0, NULL },
 	{ NULL, 0, OPTION_FLAG, NULL, NULL, NULL, 0, 0, NULL },
 };
-
-/* SLOT or SLOT:INCARNATION; incarnation 0 is whoever is there. */
-static int parse_peer(const char *text, struct evr_peer_id *id)
-{
-	const char *colon = strchr(text, ':');
-	char slot_text[16];
-	uint64_t slot;
-
-	id->incarnation = 0;
-	snprintf(slot_text, sizeof(slot_text), "%.*s", colon ? (int)(colon - text) : 15, text);
-	if (format_parse_number(slot_text, &slot) || slot >= EVR_PEERS_MAX ||
-	    (colon && format_parse_number(colon + 1, &id->incarnation)))
-		return message_usage(
-			"'%s' is not SLOT or SLOT:INCARNATION, as 'evering peers' shows them",
-			text);
-	id->slot = (uint32_t)slot;
-	return 0;
-}
 
 /* Fills in the incarnation of the living peer in @id->slot. */
 static int find_incarnation(const struct evr_segment *segment, struct evr_peer_id *id)
@@ -97,7 +79,7 @@ static int run(int operands_nr, char **operands)
 	(void)operands_nr;
 	if (evr_uri_parse(operands[0], &uri))
 		return message_usage("%s: %s", operands[0], evr_error_detail());
-	if (parse_peer(operands[1], &id))
+	if (peer_parse(operands[1], &id))
 		return EXIT_USAGE;
 	err = evr_segment_open(&segment, operands[0]);
 	if (err)
