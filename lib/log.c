@@ -18,7 +18,7 @@
 #include "dir.h"
 #include "dir_table.h"
 #include "internal.h"
-#include "mpmc.h"
+#include "mpmc_cell.h"
 #include "object.h"
 #include "owner.h"
 
@@ -29,14 +29,6 @@
 #define LOG_UNITS_MIN 2
 #define LOG_UNITS_MAX (1ULL << 24)
 #define LOG_LAYOUT 0x31304c4c525645ULL /* "EVRLL01" */
-
-/* In front of a record's data; written before its cells say that it is there. */
-struct record_header {
-	uint64_t sz;
-	uint64_t resv;
-};
-
-EVR_STATIC_ASSERT(sizeof(struct record_header) == EVR_RECORD_HEADER_SZ, "shared layout");
 
 /* Bytes of a unit, so that the largest record takes no more than a run has. */
 static uint64_t unit_for(uint64_t record_max)
@@ -146,7 +138,7 @@ static int log_check(const struct evr_log *log, const struct evr_mpmc_geometry *
 }
 
 /* Fill in a handle for the object that its cells name. */
-static int log_map(struct evr_log *log)
+int evr_log_view(struct evr_log *log)
 {
 	struct evr_mpmc *q = &log->cells;
 	const struct evr_object *o = &q->object;
@@ -187,7 +179,7 @@ static int consumer_open(struct evr_log *log, const char *name)
 	if (err)
 		return err;
 	q->object = log->lane.object;
-	err = log_map(log);
+	err = evr_log_view(log);
 	if (err) {
 		evr_lane_abandon(&log->lane);
 		return err;
@@ -206,7 +198,7 @@ static int producer_open(struct evr_log *log, const char *name)
 		err = evr_dir_join(q->peer, &q->object);
 	if (err)
 		return err;
-	err = log_map(log);
+	err = evr_log_view(log);
 	if (err)
 		evr_dir_leave(q->peer, &q->object);
 	else
@@ -246,36 +238,26 @@ void evr_log_close(struct evr_log *log)
 		evr_dir_leave(log->cells.peer, &log->cells.object);
 }
 
-static uint8_t *unit_at(const struct evr_log *log, uint64_t pos)
-{
-	return log->data + (pos & log->cells.mask) * log->unit_sz;
-}
-
-/* Units of a record; @sz is at most record_max. */
-static uint32_t units_of(const struct evr_log *log, uint64_t sz)
-{
-	return (uint32_t)((sz + EVR_RECORD_HEADER_SZ + log->unit_sz - 1) / log->unit_sz);
-}
-
 void *evr_log_reserve(struct evr_log *log, uint64_t sz)
 {
 	if (log->role != EVR_PRODUCER || sz > log->record_max)
 		return NULL;
 	evr_log_cancel(log);
-	log->grant_run = evr_mpmc_claim_all(&log->cells, units_of(log, sz), &log->grant);
+	log->grant_run = evr_mpmc_claim_all(&log->cells, evr_log_units(log, sz), &log->grant);
 	log->grant_sz = sz;
-	return log->grant_run ? unit_at(log, log->grant) + EVR_RECORD_HEADER_SZ : NULL;
+	return log->grant_run ? evr_log_unit(log, log->grant) + EVR_RECORD_HEADER_SZ : NULL;
 }
 
 int evr_log_commit(struct evr_log *log, uint64_t used_sz)
 {
-	struct record_header header = { .sz = used_sz };
+	struct record_header header = { .sz = used_sz,
+					.stamp = pos_in_laps(&log->cells, log->grant) };
 
 	if (log->role != EVR_PRODUCER || !log->grant_run || used_sz > log->grant_sz)
 		return evr_fail(-EINVAL, "log '%s': commit of %llu bytes, reserved %llu",
 				log->cells.object.name, (unsigned long long)used_sz,
 				(unsigned long long)(log->grant_run ? log->grant_sz : 0));
-	evr_copy_in(unit_at(log, log->grant), &header, sizeof(header));
+	evr_copy_in(evr_log_unit(log, log->grant), &header, sizeof(header));
 	evr_mpmc_publish(&log->cells, log->grant, log->grant_run);
 	log->grant_run = 0;
 	return 0;
@@ -312,7 +294,7 @@ const void *evr_log_peek(struct evr_log *log, uint64_t *sz)
 			log_note(log);
 		if (!run)
 			return NULL;
-		evr_copy_out(&header, unit_at(log, end->pos), sizeof(header));
+		evr_copy_out(&header, evr_log_unit(log, end->pos), sizeof(header));
 		if (header.sz > (uint64_t)run * log->unit_sz - EVR_RECORD_HEADER_SZ) {
 			evr_mpmc_corrupt(&log->cells, EVR_CONSUMER, header.sz);
 			return NULL;
@@ -321,7 +303,7 @@ const void *evr_log_peek(struct evr_log *log, uint64_t *sz)
 		log->grant_sz = header.sz;
 	}
 	*sz = log->grant_sz;
-	return unit_at(log, end->pos) + EVR_RECORD_HEADER_SZ;
+	return evr_log_unit(log, end->pos) + EVR_RECORD_HEADER_SZ;
 }
 
 void evr_log_release(struct evr_log *log)
@@ -395,7 +377,7 @@ int evr_log_reserve_wait(struct evr_log *log, struct evr_waiter *waiter, uint64_
 		if (*out || err)
 			return *out ? 0 : err;
 		err = evr_mpmc_wait(&log->cells, waiter, EVR_PRODUCER,
-				    log->unit_sz ? units_of(log, sz) : 1, deadline_ns);
+				    log->unit_sz ? evr_log_units(log, sz) : 1, deadline_ns);
 	}
 }
 
@@ -476,7 +458,7 @@ int evr_log_stat(struct evr_peer *peer, const char *name, struct evr_log_counts 
 	memset(out, 0, sizeof(*out));
 	err = evr_dir_find(peer, name, &log.cells.object);
 	if (!err)
-		err = log_map(&log);
+		err = evr_log_view(&log);
 	if (!err)
 		log_counts(&log, out);
 	return err;
@@ -487,7 +469,7 @@ void evr_log_settle(struct evr_peer *peer, const struct evr_object *obj,
 {
 	struct evr_log log = { .cells.peer = peer, .cells.object = *obj };
 
-	if (!log_map(&log))
+	if (!evr_log_view(&log))
 		evr_mpmc_settle_cells(&log.cells, report);
 }
 
@@ -498,7 +480,7 @@ int evr_log_object_stat(struct evr_peer *peer, const struct evr_object *obj,
 	struct evr_flow_end *end = &out->flows[0].ends[EVR_CONSUMER];
 	const struct evr_a64 *owners = evr_dir_owners(peer, obj);
 	struct evr_log_counts c;
-	int err = log_map(&log);
+	int err = evr_log_view(&log);
 
 	if (err || !owners)
 		return err ? err : -EBADMSG;
@@ -516,7 +498,7 @@ int evr_log_object_stat(struct evr_peer *peer, const struct evr_object *obj,
 int evr_log_object_held(const struct evr_held_walk *walk, const struct evr_object *obj)
 {
 	struct evr_log log = { .cells.peer = walk->peer, .cells.object = *obj };
-	int err = log_map(&log);
+	int err = evr_log_view(&log);
 
 	log.cells.elem_sz = log.unit_sz;
 	return err ? err : evr_mpmc_claims(&log.cells, walk);

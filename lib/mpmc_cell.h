@@ -64,6 +64,12 @@ static inline uint64_t lap_of(const struct evr_mpmc *q, uint64_t pos)
 	return pos >> q->shift & LAP_MASK;
 }
 
+/* Positions as cells know them. */
+static inline uint64_t pos_in_laps(const struct evr_mpmc *q, uint64_t pos)
+{
+	return pos & ((LAP_MASK << q->shift) | q->mask);
+}
+
 /* a - b, of laps: -2^28 .. 2^28 - 1. */
 static inline int32_t lap_diff(uint64_t a, uint64_t b)
 {

@@ -23,5 +23,6 @@
 #include <evering/channel.h>
 #include <evering/call.h>
 #include <evering/reap.h>
+#include <evering/tap.h>
 
 #endif

@@ -2,8 +2,9 @@
 /*
  * An application to be looked at from outside: hung_app URI. Two processes, A (this one, slot
  * 0) and B (its child, slot 1), bring one object of each kind to a state that the tests
- * know, and then stop: no instruction of theirs runs any more until SIGCONT, after which
- * they end. Writes "A PID" and "B PID" when that is so.
+ * know, and then stop: no instruction of theirs runs any more until SIGCONT. Writes "A PID"
+ * and "B PID" when that is so. B ends then; A puts 3 numbers, a frame and a record more, writes
+ * "more", stops again, and ends after another SIGCONT.
  *
  *   numbers  spsc     A has put 5 of 8 in, B has taken 2
  *   ping     slots    A 3, B none
@@ -159,6 +160,17 @@ static void run_b(struct evr_segment *segment, int from_a)
 	_exit(0);
 }
 
+static void put_more(void)
+{
+	for (uint64_t i = 5; i < 8; i++)
+		CHECK(evr_spsc_push(&number_ring, &i, 1) == 1);
+	CHECK(!evr_bytes_write(&frame_ring, "frame 4", 7));
+	CHECK(!evr_log_write(&log_end, "record 3", 8));
+	printf("more\n");
+	fflush(stdout);
+	raise(SIGSTOP);
+}
+
 int main(int argc, char **argv)
 {
 	struct evr_segment *segment;
@@ -190,5 +202,6 @@ int main(int argc, char **argv)
 	printf("A %d\n", (int)getpid());
 	fflush(stdout);
 	raise(SIGSTOP);
+	put_more();
 	return 0;
 }

@@ -1,12 +1,15 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# rings, slots and gc: what they tell of an application whose processes are stopped, to the
+# rings, slots, tap, hz, top and gc: what they tell of an application whose processes are stopped, to the
 # number; and that they leave no trace in it. hung_app.c says what there is to be seen.
-# Seen to fail: tests/unit/controls, tool-rings-swapped, tool-slots-of-all, tool-gc-writes.
+# Seen to fail: tests/unit/controls, tool-rings-swapped, tool-slots-of-all, tool-gc-writes, tool-tap-marks-no-gap,
+# tool-hz-per-look, tool-top-too-wide.
 . "$(dirname "$0")/tap.sh"
 
 NAME=$(uri hung)
 FILE=/dev/shm/evering.$PREFIX-hung
+
+ESC=$(printf '\033')
 
 # A line of the output by its first fields, without the padding.
 row()
@@ -46,6 +49,24 @@ start_app()
 is_stopped()
 {
 	grep -q '^State:.T' "/proc/$1/status"
+}
+
+# Rates times seconds, of all reports: what one ring took in; what peer 0 sent.
+moved()
+{
+	sed 's/.*"seconds":\([^,]*\),.*"name":"'"$2"'"[^}]*"in_per_second":\([^,]*\),.*/\1 \2/' "$1" |
+		awk '{ n += $1 * $2 } END { printf "%.0f\n", n }'
+}
+
+sent()
+{
+	sed 's/.*"seconds":\([^,]*\),.*"slot":0,[^}]*"sends_per_second":\([^,]*\),.*/\1 \2/' "$1" |
+		awk '{ n += $1 * $2 } END { printf "%.0f\n", n }'
+}
+
+has_lines()
+{
+	[ -e "$1" ] && [ "$(wc -l <"$1")" -ge "$2" ]
 }
 
 is_dead_slot()
@@ -107,6 +128,137 @@ run slots --held-by x "$NAME"
 ends_with 2
 err_has SLOT
 
+it observe_tap_shows_what_is_in_each_ring
+run tap --seconds 0.01 "$NAME" numbers
+ends_with 0
+is "$(cat "$OUT")" "2  8  0200000000000000
+3  8  0300000000000000
+4  8  0400000000000000" numbers
+run tap --count 3 "$NAME" ping
+is "$(cat "$OUT")" "0  8  0000000000000000
+1  8  0100000000000000
+2  8  0200000000000000" ping
+run tap --count 2 --max 5 "$NAME" frames
+is "$(cat "$OUT")" '32  7  "frame"...
+64  7  "frame"...' frames
+run tap --raw --seconds 0.01 "$NAME" frames
+is "$(cat "$OUT")" "frame 1frame 2frame 3" "bytes of frames"
+# Behind them lies one that is still being written.
+run tap --json --seconds 0.01 "$NAME" log
+json "$OUT"
+is "$(wc -l <"$OUT" | tr -d ' ')" 2 "records"
+out_has '"position":1,"size":8,"skipped":0,"kind":0,"released":false,"text":"record 1"'
+out_has '"text":"record 2"'
+run tap --new --seconds 0.01 "$NAME" frames
+ends_with 0
+is "$(size_of "$OUT")" 0 "bytes of what is new"
+
+it observe_tap_of_what_cannot_be_tapped_fails
+for object in heap chan; do
+	run tap "$NAME" $object
+	ends_with 1
+	err_is_message tap
+	err_has 'cannot be tapped'
+done
+run tap "$NAME" nothing
+ends_with 1
+err_has "no object 'nothing'"
+run tap --raw --json "$NAME" frames
+ends_with 2
+run tap "$NAME"
+ends_with 2
+
+it observe_hz_and_top_of_what_is_stopped_are_zero
+run hz --interval 0.02 --count 2 --json "$NAME"
+ends_with 0
+json "$OUT"
+is "$(wc -l <"$OUT" | tr -d ' ')" 2 "reports"
+is "$(grep -o '_per_second":[^,}]*' "$OUT" | sort -u)" '_per_second":0.0' "rates"
+is "$(grep -o '"name":"numbers"[^}]*' "$OUT" | sort -u | cut -d, -f5-8)" '"in":5,"out":2,"fill":3,"capacity":8' "numbers"
+run hz --interval 0.02 --count 1 "$NAME"
+is "$(row numbers)" "numbers spsc 0 0 3 8 0 stopped 1 stopped" numbers
+run top --once --interval 0.02 "$NAME"
+ends_with 0
+err_is_empty
+out_lacks "$ESC"
+is "$(row numbers)" "numbers spsc 0 0 3 8 0 stopped 1 stopped" numbers
+out_has ' 2 peers  8 objects '
+run top --once --json --interval 0.02 "$NAME"
+json "$OUT"
+is "$(wc -l <"$OUT" | tr -d ' ')" 1 "looks"
+same_bytes
+
+# A window of so many rows and columns; @screen is what it was sent, s and q are pressed in it.
+in_window()
+{
+	rm -f "$WORK/keys" "$WORK/screen"
+	mkfifo "$WORK/keys"
+	timeout "$SECONDS_MAX" script -qec \
+		"stty rows $1 cols $2; TERM=xterm '$EVERING_TOOL' top --interval 0.1 '$NAME'" \
+		/dev/null <"$WORK/keys" >"$WORK/screen" 2>"$ERR" &
+	window=$!
+	exec 3>"$WORK/keys"
+	until_true grep -q 'by name' "$WORK/screen"
+	printf s >&3
+	until_true grep -q 'by rate' "$WORK/screen"
+	printf q >&3
+	wait $window
+	status=$?
+	exec 3>&-
+}
+
+# Of the frames its longest line, and most lines of one.
+frames() { tr -d '\r' <"$WORK/screen" | sed "s/$ESC\[H/\\
+FRAME\\
+/g"; }
+widest() { frames | sed "s/$ESC\[[?0-9]*[a-zA-Z]//g" | awk '{ if (length > n) n = length } END { print n }'; }
+tallest() { frames | awk '/^FRAME/ { n = 0; next } { if (++n > m) m = n } END { print m }'; }
+
+if command -v script >/dev/null 2>&1; then
+	it observe_top_fits_the_window_and_obeys_keys
+	in_window 6 40
+	ends_with 0
+	is "$(widest)" 40 "columns of 40"
+	is "$(tallest)" 6 "rows of 6"
+	tr '\033' '^' <"$WORK/screen" >"$OUT"
+	out_has '^.*\^\[\?1049h'
+	out_has '\^\[\?1049l'
+	in_window 40 120
+	ends_with 0
+	tr '\033' '^' <"$WORK/screen" >"$OUT"
+	out_has 'by name .*\(q quits, s sorts\)'
+	out_has 'by rate '
+	[ "$(tallest)" -gt 6 ] && [ "$(tallest)" -le 40 ] || bad "rows of 40: $(tallest)"
+	same_bytes
+else
+	skip observe_top_fits_the_window_and_obeys_keys "needs script(1)"
+fi
+
+# It goes on for three numbers, a frame and a record, and stops again.
+it observe_hz_and_tap_see_exactly_what_passes
+"$EVERING_TOOL" hz --interval 0.05 --json "$NAME" >"$WORK/hz" &
+watcher=$!
+"$EVERING_TOOL" tap --count 4 "$NAME" frames >"$WORK/tap" &
+tapper=$!
+until_true has_lines "$WORK/hz" 1
+until_true has_lines "$WORK/tap" 3
+kill -CONT "$a"
+until_true grep -q more "$WORK/app"
+until_true is_stopped "$a"
+wait $tapper
+is $? 0 "status of the tap"
+is "$(tail -n 1 "$WORK/tap")" '128  7  "frame 4"' "what is new"
+until_true grep -q '"in":8,' "$WORK/hz"
+kill -TERM $watcher
+wait $watcher
+is $? 0 "status of hz after a signal"
+is "$(moved "$WORK/hz" numbers)" 3 "numbers that went in"
+is "$(moved "$WORK/hz" frames)" 1 "frames that went in"
+is "$(moved "$WORK/hz" ping)" 0 "messages that went into ping"
+is "$(sent "$WORK/hz")" 4 "messages that peer 0 sent: a log has no one sender"
+
+note_bytes
+
 it observe_gc_has_nothing_to_do_while_all_are_stopped
 run gc --dry-run "$NAME"
 ends_with 0
@@ -128,7 +280,7 @@ is "$(row blocks)" "blocks 6, 4.5 KiB" blocks
 run gc --dry-run "$NAME"
 is "$(row blocks)" "blocks 6, 4.5 KiB" "blocks once more"
 run rings "$NAME"
-is "$(row numbers)" "numbers spsc 3 8 5 2 0/0 0 stopped 1 dead" "numbers after the death"
+is "$(row numbers)" "numbers spsc 6 8 8 2 0/0 0 stopped 1 dead" "numbers after the death"
 same_bytes
 
 it observe_gc_does_just_that
@@ -148,6 +300,11 @@ is "$(size_of "$OUT")" 0 "bytes on what the dead holds"
 run rings "$NAME"
 is "$(row heap)" "heap heap 2 KiB 244 KiB 2 blocks, 1 peers" heap
 
+it observe_tap_goes_on_behind_the_record_of_the_dead
+run tap --count 3 "$NAME" log
+is "$(tail -n 2 "$OUT")" '... 2 units missed
+5  8  "record 3"' "the record behind it"
+
 it observe_lets_the_application_go_on
 kill -CONT "$a"
 wait
@@ -156,7 +313,7 @@ out_lacks live
 run rm "$NAME"
 ends_with 0
 
-for sub in rings slots gc 'gc --dry-run'; do
+for sub in rings slots hz top gc 'gc --dry-run'; do
 	it "observe_${sub}_of_unknown_segment_fails"
 	run $sub "$NAME"
 	ends_with 1

@@ -2,7 +2,6 @@
 /* evering events: attachments, deaths and growth of a segment, as they happen. */
 #include <errno.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +12,7 @@
 #include "command.h"
 #include "message.h"
 #include "segment.h"
+#include "signals.h"
 
 static uint64_t count;
 static double seconds;
@@ -41,16 +41,9 @@ struct watch {
 	uint64_t events;
 };
 
-static volatile sig_atomic_t signal_came;
-
-static void take_signal(int number)
-{
-	signal_came = number;
-}
-
 static bool is_over(const struct watch *watch)
 {
-	return signal_came || (count && watch->events >= count);
+	return signals_came() || (count && watch->events >= count);
 }
 
 static void print_stamp(struct json_object *object)
@@ -208,15 +201,6 @@ static int follow(struct watch *watch)
 	return err;
 }
 
-static void catch_signals(void)
-{
-	struct sigaction action = { .sa_handler = take_signal };
-
-	sigaction(SIGINT, &action, NULL);
-	sigaction(SIGTERM, &action, NULL);
-	sigaction(SIGHUP, &action, NULL);
-}
-
 static int run(int operands_nr, char **operands)
 {
 	struct evr_peer_options attach = { .struct_sz = sizeof(attach),
@@ -232,7 +216,7 @@ static int run(int operands_nr, char **operands)
 	if (err)
 		return message_failed(operands[0], err);
 	watch.backend = uri.backend;
-	catch_signals();
+	signals_catch();
 	err = evr_peer_attach(&watch.peer, watch.segment, &attach);
 	if (!err)
 		err = follow(&watch);

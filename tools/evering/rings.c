@@ -45,9 +45,8 @@ static void add_flow(struct table *table, const struct snapshot *snapshot,
 	if (flow_fill(flow) != UINT64_MAX)
 		number_text(fill, flow_fill(flow));
 	number_text(capacity, flow->capacity);
-	/* Nobody counts the records that go into a log, but there are units. */
-	number_text(put, view->object.kind == EVR_KIND_LOG ? in->pos : in->messages);
-	number_text(taken, view->object.kind == EVR_KIND_LOG ? out->pos : out->messages);
+	number_text(put, flow_count(view, i, EVR_PRODUCER));
+	number_text(taken, flow_count(view, i, EVR_CONSUMER));
 	snprintf(waits, sizeof(waits), "%" PRIu64 "/%" PRIu64, in->blocked, out->blocked);
 	end_text(producer, snapshot, in);
 	end_text(consumer, snapshot, out);

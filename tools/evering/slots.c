@@ -159,13 +159,15 @@ static int add_holding(const struct evr_holding *holding, void *arg)
 static int list_object(const struct evr_object *object, void *arg)
 {
 	struct listing *listing = arg;
+	struct evr_object named = *object;
 	int err;
 
-	listing->object = object;
+	name_clean(named.name);
+	listing->object = &named;
 	err = evr_object_held(listing->observer->peer, object, add_holding, listing);
 	/* One that is nonsense hides none of the others. */
 	if (err)
-		listing->status = message_failed(object->name, err);
+		listing->status = message_failed(named.name, err);
 	return 0;
 }
 

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <wchar.h>
+#include <wctype.h>
 
 #include "command.h"
 #include "message.h"
@@ -105,6 +107,24 @@ static bool join_half(struct snapshot *snapshot, const struct object_view *half)
 	return false;
 }
 
+/* A peer could write into a name what a terminal obeys. */
+void name_clean(char *name)
+{
+	mbstate_t state = { 0 };
+	wchar_t letter;
+
+	while (*name) {
+		size_t length = mbrtowc(&letter, name, strlen(name), &state);
+
+		if (length > MB_CUR_MAX || !iswprint((wint_t)letter)) {
+			memset(&state, 0, sizeof(state));
+			*name = '?';
+			length = 1;
+		}
+		name += length;
+	}
+}
+
 struct taking {
 	const struct observer *observer;
 	struct snapshot *snapshot;
@@ -116,6 +136,7 @@ static int take_object(const struct evr_object *object, void *arg)
 	struct snapshot *snapshot = taking->snapshot;
 	struct object_view view = { .object = *object }, *more;
 
+	name_clean(view.object.name);
 	view.err = evr_object_stat(taking->observer->peer, object, &view.stat);
 	if (view.err)
 		snprintf(view.why, sizeof(view.why), "%s", evr_error_detail());
@@ -184,6 +205,13 @@ uint64_t flow_fill(const struct evr_flow *flow)
 	uint64_t fill = flow->ends[EVR_PRODUCER].pos - flow->ends[EVR_CONSUMER].pos;
 
 	return fill <= flow->capacity ? fill : UINT64_MAX;
+}
+
+uint64_t flow_count(const struct object_view *view, uint32_t flow, enum evr_role role)
+{
+	const struct evr_flow_end *end = &view->stat.flows[flow].ends[role];
+
+	return view->object.kind == EVR_KIND_LOG ? end->pos : end->messages;
 }
 
 const char *flow_direction(const struct object_view *view, uint32_t flow)

@@ -4,6 +4,7 @@
 #define EVERING_TOOL_SNAPSHOT_H
 
 #include <evering/evering.h>
+#include <evering/lane.h>
 
 #include "json.h"
 #include "segment.h"
@@ -43,6 +44,9 @@ struct snapshot {
 int snapshot_take(const struct observer *observer, struct snapshot *snapshot);
 void snapshot_free(struct snapshot *snapshot);
 
+/* A name as others have written it: what is no text becomes '?'. */
+void name_clean(char *name);
+
 /* The same object in another snapshot, or NULL. */
 const struct object_view *snapshot_find(const struct snapshot *snapshot,
 					const struct evr_object *object);
@@ -55,6 +59,9 @@ const char *peer_view_state(const struct peer_view *peer);
 
 /* Units in a flow; UINT64_MAX when its positions say nothing sensible, as before two halves have met. */
 uint64_t flow_fill(const struct evr_flow *flow);
+
+/* What has gone through an end: messages, or units of a log, whose records nobody counts. */
+uint64_t flow_count(const struct object_view *view, uint32_t flow, enum evr_role role);
 
 /* "", or "a>b" and "b>a" of a channel. */
 const char *flow_direction(const struct object_view *view, uint32_t flow);

@@ -1,0 +1,634 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Taps: what is there, what was released, what was overwritten, for each kind; a producer
+ * and a consumer in other processes that are much faster; hostile words.
+ *
+ * Mutants seen to fail here: a copy that always counts (tap_flood_*, tap_*_overwritten_*),
+ * the claims of a log not looked at (tap_log_*, tap_flood_*), its stamp not compared
+ * (tap_log_hole_*), where the consumer is not taken for the next position
+ * (tap_*_overwritten_*).
+ */
+#include "die.h"
+
+#define SPAN 16
+
+static void make_all(struct evr_peer *peer)
+{
+	struct evr_spsc_options spsc = { .struct_sz = sizeof(spsc), .capacity = SPAN };
+	struct evr_slots_options slots = { .struct_sz = sizeof(slots), .capacity = SPAN };
+	struct evr_bytes_options bytes = { .struct_sz = sizeof(bytes), .capacity = 1024 };
+	struct evr_log_options log = { .struct_sz = sizeof(log),
+				       .capacity = SPAN * 64,
+				       .record_max = 300 };
+
+	assert_int_equal(evr_spsc_create(peer, "spsc", &spsc), 0);
+	assert_int_equal(evr_slots_create(peer, "slots", &slots), 0);
+	assert_int_equal(evr_bytes_create(peer, "bytes", &bytes), 0);
+	assert_int_equal(evr_log_create(peer, "log", &log), 0);
+}
+
+static struct evr_object find(struct evr_peer *peer, const char *name)
+{
+	struct evr_object object;
+
+	assert_int_equal(evr_dir_find(peer, name, &object), 0);
+	return object;
+}
+
+static struct evr_tap tap_of(struct evr_peer *peer, const char *name, enum evr_tap_from from)
+{
+	struct evr_object object = find(peer, name);
+	struct evr_tap tap;
+
+	assert_int_equal(evr_tap_open(&tap, peer, &object, from), 0);
+	return tap;
+}
+
+/* The next message is this number, and so many units were missed before it. */
+static struct evr_tap_message next_is(struct evr_tap *tap, uint64_t number, uint64_t skipped)
+{
+	struct evr_tap_message m;
+	uint64_t got = ~number;
+
+	memset(&m, 0xee, sizeof(m));
+	assert_int_equal(evr_tap_next(tap, &got, sizeof(got), &m), 1);
+	assert_int_equal(got, number);
+	assert_int_equal(m.skipped, skipped);
+	assert_int_equal(m.sz, 8);
+	return m;
+}
+
+static void none_next(struct evr_tap *tap)
+{
+	struct evr_tap_message m;
+
+	assert_int_equal(evr_tap_next(tap, NULL, 0, &m), 0);
+	assert_int_equal(m.sz, 0);
+}
+
+static void tap_spsc_shows_it_until_half_is_published(void **state)
+{
+	struct pair *pair = *state;
+	struct evr_spsc in, out;
+	struct evr_tap old, new;
+	uint64_t i, got;
+
+	make_all(pair->peer);
+	assert_int_equal(evr_spsc_open(&in, pair->peer, "spsc", EVR_PRODUCER, 0), 0);
+	assert_int_equal(evr_spsc_open(&out, pair->peer, "spsc", EVR_CONSUMER, 0), 0);
+	for (i = 0; i < 4; i++)
+		assert_int_equal(evr_spsc_push(&in, &i, 1), 1);
+	assert_int_equal(evr_spsc_pop(&out, &got, 1), 1);
+	old = tap_of(pair->peer, "spsc", EVR_TAP_OLDEST);
+	new = tap_of(pair->peer, "spsc", EVR_TAP_NEW);
+	none_next(&new);
+	assert_false(next_is(&old, 1, 0).released);
+	/* All taken: released, and less than half of the ring behind the end. */
+	for (i = 1; i < 4; i++)
+		assert_int_equal(evr_spsc_pop(&out, &got, 1), 1);
+	for (; i < 2 + SPAN / 2; i++) {
+		assert_int_equal(evr_spsc_push(&in, &i, 1), 1);
+		assert_int_equal(evr_spsc_pop(&out, &got, 1), 1);
+	}
+	assert_true(next_is(&old, 2, 0).released);
+	/* One more, and 3 is that far away that it may be written over. */
+	for (; i < 4 + SPAN / 2; i++) {
+		assert_int_equal(evr_spsc_push(&in, &i, 1), 1);
+		assert_int_equal(evr_spsc_pop(&out, &got, 1), 1);
+	}
+	assert_int_equal(evr_spsc_push(&in, &i, 1), 1);
+	next_is(&old, i, i - 3);
+	none_next(&old);
+	next_is(&new, i, i - 4);
+	none_next(&new);
+	evr_tap_close(&old);
+	evr_tap_close(&old);
+	evr_tap_close(&new);
+	assert_int_equal(evr_tap_next(&new, &got, 8, &(struct evr_tap_message){ 0 }), -EINVAL);
+	evr_spsc_close(&in);
+	evr_spsc_close(&out);
+}
+
+static void tap_slots_overwritten_is_missed_and_counted(void **state)
+{
+	struct pair *pair = *state;
+	struct evr_slots in, out;
+	struct evr_tap tap;
+	uint64_t i;
+	uint32_t sz;
+
+	make_all(pair->peer);
+	assert_int_equal(evr_slots_open(&in, pair->peer, "slots", EVR_PRODUCER, 0), 0);
+	assert_int_equal(evr_slots_open(&out, pair->peer, "slots", EVR_CONSUMER, 0), 0);
+	tap = tap_of(pair->peer, "slots", EVR_TAP_OLDEST);
+	none_next(&tap);
+	for (i = 0; i < SPAN; i++) {
+		assert_true(evr_slots_push(&in, &i, sizeof(i)));
+		assert_non_null(evr_slots_peek(&out, &sz));
+		assert_true(evr_slots_release(&out));
+	}
+	evr_slots_flush(&out);
+	/* All are released, and none was written over. */
+	for (i = 0; i < 3; i++)
+		assert_true(next_is(&tap, i, 0).released);
+	for (i = SPAN; i < SPAN + 4; i++)
+		assert_true(evr_slots_push(&in, &i, sizeof(i)));
+	/* 3 was: on with what the consumer is at. */
+	assert_false(next_is(&tap, SPAN, SPAN - 3).released);
+	for (i = SPAN + 1; i < SPAN + 4; i++)
+		next_is(&tap, i, 0);
+	none_next(&tap);
+	evr_tap_close(&tap);
+	evr_slots_close(&in);
+	evr_slots_close(&out);
+}
+
+static void tap_bytes_shows_frames_of_all_sizes(void **state)
+{
+	uint8_t data[200], got[200];
+	struct pair *pair = *state;
+	struct evr_tap_message m;
+	struct evr_bytes in, out;
+	struct evr_tap tap;
+	uint64_t sz;
+	void *to;
+
+	make_all(pair->peer);
+	assert_int_equal(evr_bytes_open(&in, pair->peer, "bytes", EVR_PRODUCER), 0);
+	assert_int_equal(evr_bytes_open(&out, pair->peer, "bytes", EVR_CONSUMER), 0);
+	tap = tap_of(pair->peer, "bytes", EVR_TAP_OLDEST);
+	for (sz = 0; sz < sizeof(data); sz++) {
+		memset(data, (int)sz, sizeof(data));
+		assert_int_equal(evr_bytes_write(&in, data, sz), 0);
+		memset(got, 0xee, sizeof(got));
+		assert_int_equal(evr_tap_next(&tap, got, sizeof(got), &m), 1);
+		assert_true(m.sz == sz && !m.skipped && !m.released);
+		assert_memory_equal(got, data, sz);
+		assert_true(sz == sizeof(got) || got[sz] == 0xee);
+		assert_int_equal(evr_bytes_read(&out, got, sizeof(got)), sz);
+	}
+	to = evr_bytes_reserve(&in, 100);
+	assert_non_null(to);
+	memset(to, 'a', 100);
+	assert_int_equal(evr_bytes_commit_more(&in, 100, 77), 0);
+	none_next(&tap);
+	evr_bytes_flush(&in);
+	memset(got, 0xee, sizeof(got));
+	assert_int_equal(evr_tap_next(&tap, got, 3, &m), 1);
+	assert_true(m.kind == 77 && m.sz == 100 && got[2] == 'a' && got[3] == 0xee);
+	evr_tap_close(&tap);
+	evr_bytes_close(&in);
+	evr_bytes_close(&out);
+}
+
+static void write_number(struct evr_log *in, uint64_t number)
+{
+	assert_int_equal(evr_log_write(in, &number, sizeof(number)), 0);
+}
+
+static void tap_log_hole_and_overwritten_are_missed(void **state)
+{
+	struct pair *pair = *state;
+	struct evr_log in, other, out;
+	struct evr_tap tap;
+	uint64_t i, got, *to;
+
+	make_all(pair->peer);
+	assert_int_equal(evr_log_open(&in, pair->peer, "log", EVR_PRODUCER), 0);
+	assert_int_equal(evr_log_open(&other, pair->peer, "log", EVR_PRODUCER), 0);
+	assert_int_equal(evr_log_open(&out, pair->peer, "log", EVR_CONSUMER), 0);
+	tap = tap_of(pair->peer, "log", EVR_TAP_OLDEST);
+	/* Once round, so that there are headers of a former lap everywhere. */
+	for (i = 0; i < SPAN; i++) {
+		write_number(&in, i);
+		assert_int_equal(evr_log_read(&out, &got, sizeof(got)), 8);
+	}
+	for (i = 0; i < SPAN; i++)
+		assert_true(next_is(&tap, i, 0).released);
+	none_next(&tap);
+	to = evr_log_reserve(&other, 100);
+	assert_non_null(to);
+	*to = 99;
+	write_number(&in, 100);
+	none_next(&tap);
+	evr_log_cancel(&other);
+	assert_int_equal(next_is(&tap, 100, 2).pos, SPAN + 2);
+	/* The same, when the consumer has passed it already. */
+	to = evr_log_reserve(&other, 100);
+	assert_non_null(to);
+	write_number(&in, 101);
+	evr_log_cancel(&other);
+	for (i = 100; i < 102; i++)
+		assert_int_equal(evr_log_read(&out, &got, sizeof(got)), 8);
+	assert_true(next_is(&tap, 101, 2).released);
+	/* A lap and a half: what lies within the last lap, and is claimed again, is gone. */
+	for (i = 200; i < 200 + SPAN + SPAN / 2; i++) {
+		write_number(&in, i);
+		assert_int_equal(evr_log_read(&out, &got, sizeof(got)), 8);
+	}
+	write_number(&in, i);
+	next_is(&tap, i, SPAN + SPAN / 2);
+	none_next(&tap);
+	evr_tap_close(&tap);
+	evr_log_close(&in);
+	evr_log_close(&other);
+	evr_log_close(&out);
+}
+
+static void tap_of_the_wrong_thing_is_refused(void **state)
+{
+	struct pair *pair = *state;
+	struct evr_tap tap = { .own = (void *)1 };
+	struct evr_tap_message m;
+	struct evr_object object;
+	uint64_t got;
+
+	make_all(pair->peer);
+	assert_int_equal(evr_mpmc_create(pair->peer, "q", NULL), 0);
+	object = find(pair->peer, "q");
+	assert_int_equal(evr_tap_open(&tap, pair->peer, &object, EVR_TAP_NEW), -EOPNOTSUPP);
+	assert_null(tap.own);
+	object = find(pair->peer, "spsc");
+	assert_int_equal(evr_tap_open(&tap, pair->peer, &object, (enum evr_tap_from)2), -EINVAL);
+	assert_int_equal(evr_tap_open(&tap, pair->peer, &object, EVR_TAP_NEW), 0);
+	assert_int_equal(evr_dir_remove(pair->peer, &object), 0);
+	assert_int_equal(evr_tap_next(&tap, &got, sizeof(got), &m), -ENOENT);
+	evr_tap_close(&tap);
+}
+
+/* Each word of each ring turned into nonsense: answers and errors, and not for ever. */
+static void tap_hostile_words_do_no_harm(void **state)
+{
+	static const uint64_t nonsense[] = { 0, UINT64_MAX, 1ULL << 63, 0x0101010101010101, 1 };
+	static const char *const names[] = { "spsc", "slots", "bytes", "log" };
+	struct pair *pair = *state;
+	struct evr_tap_message m;
+	struct evr_object object;
+	struct evr_tap tap, fresh;
+	uint64_t *words, was, i, k, got[64];
+
+	make_all(pair->peer);
+	for (k = 0; k < 4; k++) {
+		object = find(pair->peer, names[k]);
+		words = evr_peer_at(pair->peer, object.off, object.sz);
+		for (i = 0; i < object.sz / 8 * 5; i++) {
+			tap = tap_of(pair->peer, names[k], EVR_TAP_OLDEST);
+			was = words[i / 5];
+			words[i / 5] = nonsense[i % 5];
+			evr_tap_next(&tap, got, sizeof(got), &m);
+			evr_tap_next(&tap, got, sizeof(got), &m);
+			if (!evr_tap_open(&fresh, pair->peer, &object, EVR_TAP_NEW))
+				evr_tap_next(&fresh, got, sizeof(got), &m);
+			evr_tap_close(&fresh);
+			evr_tap_close(&tap);
+			words[i / 5] = was;
+		}
+	}
+}
+
+/* --- a producer and a consumer that are faster --- */
+
+#define WORDS 6
+
+struct flood {
+	uint64_t words[WORDS];
+};
+
+/* A message that can be told from one that is of two. */
+static struct flood flood_of(uint64_t number)
+{
+	struct flood flood;
+	int i;
+
+	for (i = 0; i < WORDS; i++)
+		flood.words[i] = number * WORDS + (uint64_t)i;
+	return flood;
+}
+
+/* Both ends of one kind of ring, and how many messages have gone in. */
+struct ends {
+	struct evr_spsc spsc_in, spsc_out;
+	struct evr_slots slots_in, slots_out;
+	struct evr_bytes bytes_in, bytes_out;
+	struct evr_log log_in, log_out;
+	uint64_t put, taken;
+	const struct flow *flow;
+	uint64_t burst;
+};
+
+/* How to use one kind. */
+struct flow {
+	int (*open)(struct ends *ends, struct evr_peer *peer);
+	void (*put)(struct ends *ends, const struct flood *flood);
+	void (*take)(struct ends *ends, struct flood *flood);
+	uint64_t units; /* that a message takes */
+};
+
+static int spsc_open(struct ends *ends, struct evr_peer *peer)
+{
+	struct evr_spsc_options options = { .struct_sz = sizeof(options),
+					    .capacity = SPAN,
+					    .elem_sz = sizeof(struct flood) };
+
+	return evr_spsc_create(peer, "f", &options) ||
+	       evr_spsc_open(&ends->spsc_in, peer, "f", EVR_PRODUCER, 0) ||
+	       evr_spsc_open(&ends->spsc_out, peer, "f", EVR_CONSUMER, 0);
+}
+
+static void spsc_put(struct ends *ends, const struct flood *flood)
+{
+	CHECK(evr_spsc_push(&ends->spsc_in, flood, 1) == 1);
+}
+
+static void spsc_take(struct ends *ends, struct flood *flood)
+{
+	CHECK(evr_spsc_pop(&ends->spsc_out, flood, 1) == 1);
+}
+
+static int slots_open(struct ends *ends, struct evr_peer *peer)
+{
+	struct evr_slots_options options = { .struct_sz = sizeof(options), .capacity = SPAN };
+
+	return evr_slots_create(peer, "f", &options) ||
+	       evr_slots_open(&ends->slots_in, peer, "f", EVR_PRODUCER, 0) ||
+	       evr_slots_open(&ends->slots_out, peer, "f", EVR_CONSUMER, 0);
+}
+
+static void slots_put(struct ends *ends, const struct flood *flood)
+{
+	CHECK(evr_slots_push(&ends->slots_in, flood, sizeof(*flood)));
+}
+
+static void slots_take(struct ends *ends, struct flood *flood)
+{
+	uint32_t sz;
+	const void *from = evr_slots_peek(&ends->slots_out, &sz);
+
+	CHECK(from && sz == sizeof(*flood));
+	memcpy(flood, from, sz);
+	CHECK(evr_slots_release(&ends->slots_out));
+	evr_slots_flush(&ends->slots_out);
+}
+
+static int bytes_open(struct ends *ends, struct evr_peer *peer)
+{
+	struct evr_bytes_options options = { .struct_sz = sizeof(options), .capacity = 1024 };
+
+	return evr_bytes_create(peer, "f", &options) ||
+	       evr_bytes_open(&ends->bytes_in, peer, "f", EVR_PRODUCER) ||
+	       evr_bytes_open(&ends->bytes_out, peer, "f", EVR_CONSUMER);
+}
+
+static void bytes_put(struct ends *ends, const struct flood *flood)
+{
+	CHECK(!evr_bytes_write(&ends->bytes_in, flood, sizeof(*flood)));
+}
+
+static void bytes_take(struct ends *ends, struct flood *flood)
+{
+	CHECK(evr_bytes_read(&ends->bytes_out, flood, sizeof(*flood)) == sizeof(*flood));
+}
+
+static int log_open(struct ends *ends, struct evr_peer *peer)
+{
+	struct evr_log_options options = { .struct_sz = sizeof(options),
+					   .capacity = 1024,
+					   .record_max = 100 };
+
+	return evr_log_create(peer, "f", &options) ||
+	       evr_log_open(&ends->log_in, peer, "f", EVR_PRODUCER) ||
+	       evr_log_open(&ends->log_out, peer, "f", EVR_CONSUMER);
+}
+
+static void log_put(struct ends *ends, const struct flood *flood)
+{
+	CHECK(!evr_log_write(&ends->log_in, flood, sizeof(*flood)));
+}
+
+static void log_take(struct ends *ends, struct flood *flood)
+{
+	CHECK(evr_log_read(&ends->log_out, flood, sizeof(*flood)) == sizeof(*flood));
+}
+
+static const struct flow spsc_flow = { spsc_open, spsc_put, spsc_take, 1 };
+static const struct flow slots_flow = { slots_open, slots_put, slots_take, 1 };
+static const struct flow bytes_flow = { bytes_open, bytes_put, bytes_take,
+					EVR_FRAME_HEADER_SZ + sizeof(struct flood) };
+static const struct flow log_flow = { log_open, log_put, log_take, 1 };
+
+static void put_one(struct ends *ends)
+{
+	struct flood flood = flood_of(ends->put++);
+
+	ends->flow->put(ends, &flood);
+}
+
+static void take_one(struct ends *ends)
+{
+	struct flood flood, want = flood_of(ends->taken++);
+
+	ends->flow->take(ends, &flood);
+	CHECK(!memcmp(&flood, &want, sizeof(flood)));
+}
+
+/* Take all, and then put and take so many more; the last two stay. */
+static void run_ahead(void *arg)
+{
+	struct ends *ends = arg;
+	uint64_t i;
+
+	while (ends->taken != ends->put)
+		take_one(ends);
+	for (i = 0; i < ends->burst; i++) {
+		put_one(ends);
+		if (ends->put - ends->taken > 2)
+			take_one(ends);
+	}
+}
+
+/* One message, if there is one: whole, and all before it counted. */
+static bool look(struct evr_tap *tap, const struct flow *flow, uint64_t *next)
+{
+	struct evr_tap_message m;
+	struct flood flood, want;
+	int ret;
+
+	memset(&flood, 0xee, sizeof(flood));
+	ret = evr_tap_next(tap, &flood, sizeof(flood), &m);
+	assert_true(ret == 0 || ret == 1);
+	if (!ret)
+		return false;
+	assert_int_equal(m.sz, sizeof(flood));
+	/* UINT64_MAX: wherever it begins. */
+	if (*next != UINT64_MAX)
+		assert_int_equal(m.pos, *next + m.skipped);
+	want = flood_of(m.pos / flow->units);
+	assert_memory_equal(&flood, &want, sizeof(flood));
+	*next = m.pos + flow->units;
+	return true;
+}
+
+/* Others run ahead by that much before the n-th access of the tap, for each n there is. */
+static void race_at_each_access(struct pair *pair, const struct flow *flow)
+{
+	static const uint64_t bursts[] = { 1, 2, SPAN / 2 - 1, SPAN / 2, SPAN / 2 + 1, SPAN - 2,
+					   SPAN - 1, SPAN, SPAN + 1, 2 * SPAN + 5 };
+	struct ends ends = { .flow = flow };
+	uint64_t n, next, seen = 0;
+	struct evr_tap tap;
+	size_t k;
+	int i;
+
+	steps_turn = NULL;
+	steps_to_live = 0;
+	assert_int_equal(flow->open(&ends, pair->peer), 0);
+	for (k = 0; k < sizeof(bursts) / sizeof(bursts[0]); k++) {
+		ends.burst = bursts[k];
+		for (n = 1, steps = n; steps >= n; n++) {
+			assert_true(n < STEPS_MAX);
+			for (i = 0; i < 3; i++)
+				put_one(&ends);
+			next = ends.taken * flow->units;
+			tap = tap_of(pair->peer, "f", EVR_TAP_OLDEST);
+			steps = 0;
+			steps_to_live = n;
+			steps_turn = run_ahead;
+			steps_arg = &ends;
+			seen += look(&tap, flow, &next);
+			steps_turn = NULL;
+			steps_to_live = 0;
+			/* What is there in the end is seen to the end. */
+			while (look(&tap, flow, &next))
+				seen++;
+			assert_int_equal(next, ends.put * flow->units);
+			evr_tap_close(&tap);
+			while (ends.taken != ends.put)
+				take_one(&ends);
+		}
+	}
+	assert_true(seen > 100);
+}
+
+static void tap_race_of_spsc_shows_whole_messages(void **state)
+{
+	race_at_each_access(*state, &spsc_flow);
+}
+
+static void tap_race_of_slots_shows_whole_messages(void **state)
+{
+	race_at_each_access(*state, &slots_flow);
+}
+
+static void tap_race_of_bytes_shows_whole_frames(void **state)
+{
+	race_at_each_access(*state, &bytes_flow);
+}
+
+static void tap_race_of_log_shows_whole_records(void **state)
+{
+	race_at_each_access(*state, &log_flow);
+}
+
+/* And in a process of its own, on a processor of its own where there is one. */
+static void flood_on(struct evr_peer *peer, void *arg)
+{
+	struct ends ends = { .flow = arg };
+	uint64_t i;
+
+	CHECK(!ends.flow->open(&ends, peer));
+	for (i = 0; i < 30000; i++) {
+		put_one(&ends);
+		if (ends.put - ends.taken > 2)
+			take_one(&ends);
+	}
+}
+
+static void tap_flood_is_seen_whole_and_counted(void **state)
+{
+	static const struct flow *const flows[] = { &spsc_flow, &slots_flow, &bytes_flow,
+						    &log_flow };
+	struct pair *pair = *state;
+	struct evr_object object;
+	struct evr_tap tap;
+	uint64_t next;
+	int status, k;
+	pid_t pid;
+
+	for (k = 0; k < 4; k++) {
+		pid = pair_fork(pair, flood_on, (void *)flows[k]);
+		while (evr_dir_find(pair->peer, "f", &object))
+			;
+		tap = tap_of(pair->peer, "f", EVR_TAP_OLDEST);
+		next = UINT64_MAX;
+		do {
+			while (look(&tap, flows[k], &next))
+				;
+		} while (waitpid(pid, &status, WNOHANG) != pid);
+		assert_int_equal(status, 0);
+		while (look(&tap, flows[k], &next))
+			;
+		assert_int_equal(next, 30000 * flows[k]->units);
+		evr_tap_close(&tap);
+		pair_settle(pair);
+		assert_int_equal(evr_dir_remove(pair->peer, &object), 0);
+	}
+}
+
+static void tap_of_a_half_is_the_producers(void **state)
+{
+	struct evr_segment_options options = { .struct_sz = sizeof(options),
+					       .flags = EVR_SEGMENT_ISOLATED,
+					       .peer_sz = 256 << 10,
+					       .peers_max = 4 };
+	struct evr_spsc_options ring = { .struct_sz = sizeof(ring), .capacity = SPAN };
+	struct evr_segment *segment;
+	struct evr_peer *a, *b, *c;
+	struct evr_spsc in, out;
+	struct evr_tap tap;
+	uint64_t i, got;
+
+	(void)state;
+	assert_int_equal(evr_segment_create(&segment, pair_uri(), &options), 0);
+	assert_int_equal(evr_peer_attach(&a, segment, NULL), 0);
+	assert_int_equal(evr_peer_attach(&b, segment, NULL), 0);
+	assert_int_equal(evr_peer_attach(&c, segment, NULL), 0);
+	assert_int_equal(evr_spsc_create(a, "r", &ring), 0);
+	assert_int_equal(evr_spsc_open(&in, a, "r", EVR_PRODUCER, 0), 0);
+	assert_int_equal(evr_spsc_open(&out, b, "r", EVR_CONSUMER, 0), 0);
+	tap = tap_of(c, "r", EVR_TAP_OLDEST);
+	for (i = 0; i < 3; i++)
+		assert_int_equal(evr_spsc_push(&in, &i, 1), 1);
+	assert_int_equal(evr_spsc_pop(&out, &got, 1), 1);
+	for (i = 0; i < 3; i++)
+		next_is(&tap, i, 0);
+	none_next(&tap);
+	evr_tap_close(&tap);
+	evr_spsc_close(&in);
+	evr_spsc_close(&out);
+	evr_peer_detach(c);
+	evr_peer_detach(b);
+	evr_peer_detach(a);
+	evr_segment_close(segment);
+}
+
+#define CASE(name) cmocka_unit_test_setup_teardown(name, pair_open, pair_close)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		CASE(tap_spsc_shows_it_until_half_is_published),
+		CASE(tap_slots_overwritten_is_missed_and_counted),
+		CASE(tap_bytes_shows_frames_of_all_sizes),
+		CASE(tap_log_hole_and_overwritten_are_missed),
+		CASE(tap_of_the_wrong_thing_is_refused),
+		CASE(tap_hostile_words_do_no_harm),
+		CASE(tap_race_of_spsc_shows_whole_messages),
+		CASE(tap_race_of_slots_shows_whole_messages),
+		CASE(tap_race_of_bytes_shows_whole_frames),
+		CASE(tap_race_of_log_shows_whole_records),
+		CASE(tap_flood_is_seen_whole_and_counted),
+		CASE(tap_of_a_half_is_the_producers),
+	};
+
+	return cmocka_run_group_tests_name("tap", tests, NULL, NULL);
+}
