@@ -44,11 +44,12 @@ extern const struct bench bcast_bench;
 extern const struct bench wake_bench;
 extern const struct bench death_bench;
 
+/* Rivals of several benches: one way, in batches. */
 extern const struct rival spsc_spinning, spsc_pipe, spsc_socket;
 
 /* Rivals that the demo shows too. */
 extern const struct rival ringtrip_spinning, ringtrip_adaptive, ringtrip_sleeping, ringtrip_line;
 extern const struct rival ringtrip_pipe, ringtrip_socket;
-extern const struct rival bytes_sleeping, bytes_adaptive, bytes_spinning, bytes_pipe, bytes_socket;
+extern const struct rival bytes_sleeping, bytes_adaptive, bytes_spinning;
 
 #endif

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* Messages of any size one way, from one process' memory to another's: how many bytes a second? */
 #include <errno.h>
-#include <stdlib.h>
 
 #include "bench.h"
 #include "payload.h"
@@ -92,65 +91,12 @@ static void stream_far(struct stage *stage)
 	close_stream(stage, &stream);
 }
 
-static uint8_t *make_buffer(struct stage *stage)
-{
-	uint8_t *buffer = malloc(stage->size);
-
-	if (!buffer)
-		stage_fail(stage, "buffer", -ENOMEM);
-	return buffer;
-}
-
-static void write_messages(struct stage *stage, uint8_t *buffer, uint64_t count)
-{
-	for (uint64_t i = 0; i < count; i++) {
-		payload_write(buffer, stage->size, i);
-		stage_write_all(stage, buffer, stage->size);
-	}
-}
-
-static uint64_t read_messages(struct stage *stage, uint8_t *buffer, uint64_t count)
-{
-	uint64_t sum = 0;
-
-	for (uint64_t i = 0; i < count; i++) {
-		stage_read_all(stage, buffer, stage->size);
-		sum += payload_read(buffer, stage->size);
-	}
-	return sum;
-}
-
-static void file_near(struct stage *stage)
-{
-	uint8_t *buffer = make_buffer(stage);
-
-	write_messages(stage, buffer, stage->warmup);
-	stage_begin(stage);
-	write_messages(stage, buffer, stage->count);
-	stage_end(stage);
-	free(buffer);
-}
-
-static void file_far(struct stage *stage)
-{
-	uint8_t *buffer = make_buffer(stage);
-
-	read_messages(stage, buffer, stage->warmup);
-	stage_begin(stage);
-	stage->shared->halves[1].check = read_messages(stage, buffer, stage->count);
-	stage_end(stage);
-	free(buffer);
-}
-
 const struct rival bytes_spinning = { "evering", RIVAL_SPINS, stage_prepare_segment, stream_near,
 				      stream_far };
 const struct rival bytes_adaptive = { "evering", RIVAL_ADAPTS, stage_prepare_segment, stream_near,
 				      stream_far };
 const struct rival bytes_sleeping = { "evering", RIVAL_SLEEPS, stage_prepare_segment, stream_near,
 				      stream_far };
-const struct rival bytes_pipe = { "pipe", RIVAL_SLEEPS, stage_prepare_pipes, file_near, file_far };
-const struct rival bytes_socket = { "UNIX socket", RIVAL_SLEEPS, stage_prepare_sockets, file_near,
-				    file_far };
 
 const struct bench bytes_bench = {
 	.name = "bytes",
@@ -158,6 +104,6 @@ const struct bench bytes_bench = {
 	.unit = BENCH_BYTES,
 	.sizes = { 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576 },
 	.batch = 1,
-	.rivals = { &bytes_spinning, &bytes_adaptive, &bytes_sleeping, &bytes_pipe, &bytes_socket },
-	.ratios = { { &bytes_sleeping, &bytes_pipe }, { &bytes_sleeping, &bytes_socket } },
+	.rivals = { &bytes_spinning, &bytes_adaptive, &bytes_sleeping, &spsc_pipe, &spsc_socket },
+	.ratios = { { &bytes_sleeping, &spsc_pipe }, { &bytes_sleeping, &spsc_socket } },
 };

@@ -7,15 +7,12 @@
 #include <stdlib.h>
 
 #include "bench.h"
+#include "carrier.h"
 #include "payload.h"
 
 #define SEGMENT_SZ (64ULL << 20)
 #define HEAP_SZ (32ULL << 20)
 #define INLINE_MAX 1024
-/* Requests that wait for their answers. */
-#define WINDOW 8
-/* Less than what a UNIX socket buffers by default. */
-#define SOCKET_SZ (128ULL << 10)
 
 struct end {
 	struct evr_channel ch;
@@ -164,7 +161,7 @@ static uint64_t call_all(struct stage *stage, struct end *end, struct evr_call *
 	int err;
 
 	while (got < count) {
-		if (sent < count && sent - got < WINDOW) {
+		if (sent < count && sent - got < CARRIER_WINDOW) {
 			fill(stage, end, &request.message, sent++);
 			err = evr_call_submit_wait(call, &stage->waiter, &request, &id,
 						   EVR_NO_DEADLINE);
@@ -210,7 +207,7 @@ static void call_near(struct stage *stage)
 	int err;
 
 	open_end(stage, &end);
-	err = evr_call_init(&call, &end.ch, WINDOW);
+	err = evr_call_init(&call, &end.ch, CARRIER_WINDOW);
 	if (err)
 		stage_fail(stage, "call", err);
 	call_all(stage, &end, &call, stage->warmup);
@@ -228,7 +225,7 @@ static void call_far(struct stage *stage)
 	int err;
 
 	open_end(stage, &end);
-	err = evr_call_server_init(&server, &end.ch, WINDOW);
+	err = evr_call_server_init(&server, &end.ch, CARRIER_WINDOW);
 	if (err)
 		stage_fail(stage, "server", err);
 	serve_all(stage, &end, &server, stage->warmup);
@@ -239,67 +236,17 @@ static void call_far(struct stage *stage)
 	close_end(stage, &end);
 }
 
-/*
- * As much ahead as the calls are, and no more than a socket holds in each direction: else
- * both sides would wait for the other to read.
- */
-static uint64_t socket_ask(struct stage *stage, uint8_t *buffer, uint64_t count)
-{
-	uint64_t sent = 0, got = 0, sum = 0, ahead = WINDOW;
-
-	while (ahead > 1 && ahead * stage->size > SOCKET_SZ)
-		ahead /= 2;
-	while (got < count) {
-		if (sent < count && sent - got < ahead) {
-			payload_write(buffer, stage->size, sent++);
-			stage_write_all(stage, buffer, stage->size);
-			continue;
-		}
-		stage_read_all(stage, buffer, stage->size);
-		sum += payload_read(buffer, stage->size);
-		got++;
-	}
-	return sum;
-}
-
-static uint64_t socket_answer(struct stage *stage, uint8_t *buffer, uint64_t count)
-{
-	uint64_t sum = 0;
-
-	for (uint64_t i = 0; i < count; i++) {
-		stage_read_all(stage, buffer, stage->size);
-		sum += payload_read(buffer, stage->size);
-		payload_write(buffer, stage->size, i);
-		stage_write_all(stage, buffer, stage->size);
-	}
-	return sum;
-}
-
-static uint64_t socket_run(struct stage *stage, uint8_t *buffer, uint64_t count)
-{
-	return stage->side == STAGE_NEAR ? socket_ask(stage, buffer, count) :
-					   socket_answer(stage, buffer, count);
-}
-
-static void socket_side(struct stage *stage)
-{
-	uint8_t *buffer = make_buffer(stage);
-
-	socket_run(stage, buffer, stage->warmup);
-	stage_begin(stage);
-	stage->shared->halves[stage->side].check = socket_run(stage, buffer, stage->count);
-	stage_end(stage);
-	free(buffer);
-}
-
 static const struct rival channel_adaptive = { "evering", RIVAL_ADAPTS, prepare, channel_near,
 					       channel_far };
 static const struct rival channel_sleeping = { "evering", RIVAL_SLEEPS, prepare, channel_near,
 					       channel_far };
+static const struct rival call_spinning = { "evering", RIVAL_SPINS, prepare, call_near, call_far };
 static const struct rival call_adaptive = { "evering", RIVAL_ADAPTS, prepare, call_near, call_far };
 static const struct rival call_sleeping = { "evering", RIVAL_SLEEPS, prepare, call_near, call_far };
-static const struct rival call_socket = { "UNIX socket", RIVAL_SLEEPS, stage_prepare_sockets,
-					  socket_side, socket_side };
+static const struct rival call_socket = { "UNIX socket", RIVAL_SLEEPS,	stage_prepare_sockets,
+					  carrier_calls, carrier_calls, &carrier_file };
+static const struct rival call_polled = { "UNIX socket", RIVAL_SPINS,	stage_prepare_sockets,
+					  carrier_calls, carrier_calls, &carrier_file_polled };
 
 const struct bench channel_bench = {
 	.name = "channel",
@@ -307,8 +254,8 @@ const struct bench channel_bench = {
 	.unit = BENCH_BYTES,
 	.sizes = { 1, 64, 1024, 64 << 10 },
 	.batch = 1,
-	.rivals = { &channel_adaptive, &channel_sleeping, &bytes_pipe, &bytes_socket },
-	.ratios = { { &channel_sleeping, &bytes_pipe }, { &channel_sleeping, &bytes_socket } },
+	.rivals = { &channel_adaptive, &channel_sleeping, &spsc_pipe, &spsc_socket },
+	.ratios = { { &channel_sleeping, &spsc_pipe }, { &channel_sleeping, &spsc_socket } },
 };
 
 const struct bench call_bench = {
@@ -317,6 +264,6 @@ const struct bench call_bench = {
 	.unit = BENCH_MESSAGES,
 	.sizes = { 1, 64, 1024, 64 << 10 },
 	.batch = 1,
-	.rivals = { &call_adaptive, &call_sleeping, &call_socket },
-	.ratios = { { &call_sleeping, &call_socket } },
+	.rivals = { &call_spinning, &call_polled, &call_adaptive, &call_sleeping, &call_socket },
+	.ratios = { { &call_spinning, &call_polled }, { &call_sleeping, &call_socket } },
 };

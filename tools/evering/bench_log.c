@@ -103,6 +103,6 @@ const struct bench log_bench = {
 	.unit = BENCH_BYTES,
 	.sizes = { 64, 256, 1024, 4096, 16384, 65536 },
 	.batch = 1,
-	.rivals = { &spinning, &adaptive, &sleeping, &bytes_pipe, &bytes_socket },
-	.ratios = { { &sleeping, &bytes_pipe }, { &sleeping, &bytes_socket } },
+	.rivals = { &spinning, &adaptive, &sleeping, &spsc_pipe, &spsc_socket },
+	.ratios = { { &sleeping, &spsc_pipe }, { &sleeping, &spsc_socket } },
 };

@@ -3,8 +3,8 @@
 #include <evering/slots.h>
 
 #include "bench.h"
-#include "machine.h"
 #include "payload.h"
+#include "trips.h"
 
 #define RING_MESSAGES 64
 
@@ -52,18 +52,20 @@ static void close_rings(struct stage *stage, struct ends *ends)
 	stage_detach(stage);
 }
 
-static inline void slots_send(struct stage *stage, struct ends *ends, uint64_t seed)
+static STAGE_INLINE void slots_send(struct stage *stage, void *arg, uint64_t turn)
 {
+	struct ends *ends = arg;
 	void *slot;
 
 	while (!(slot = evr_slots_reserve(&ends->out)))
 		evr_pause();
-	payload_write(slot, stage->size, seed);
+	payload_write(slot, stage->size, turn);
 	evr_slots_commit(&ends->out, (uint32_t)stage->size);
 }
 
-static inline uint64_t slots_receive(struct stage *stage, struct ends *ends)
+static STAGE_INLINE uint64_t slots_receive(struct stage *stage, void *arg, uint64_t turn)
 {
+	struct ends *ends = arg;
 	const void *slot;
 	uint64_t sum;
 	uint32_t sz;
@@ -82,68 +84,21 @@ static inline uint64_t slots_receive(struct stage *stage, struct ends *ends)
 	return sum;
 }
 
-static __attribute__((noinline)) uint64_t slots_ping(struct stage *stage, struct ends *ends,
-						     uint64_t count, struct histogram *ticks)
-{
-	uint64_t before = machine_ticks();
-	uint64_t sum = 0;
-
-	for (uint64_t i = 0; i < count; i++) {
-		uint64_t now;
-
-		slots_send(stage, ends, i);
-		sum += slots_receive(stage, ends);
-		now = machine_ticks();
-		histogram_add(ticks, now - before);
-		before = now;
-	}
-	return sum;
-}
-
-static __attribute__((noinline)) uint64_t slots_pong(struct stage *stage, struct ends *ends,
-						     uint64_t count)
-{
-	uint64_t sum = 0;
-
-	for (uint64_t i = 0; i < count; i++) {
-		sum += slots_receive(stage, ends);
-		slots_send(stage, ends, i);
-	}
-	return sum;
-}
-
-static void slots_near(struct stage *stage)
-{
-	struct histogram *ticks = &stage->shared->ticks;
-	struct ends ends;
-
-	open_rings(stage, &ends);
-	slots_ping(stage, &ends, stage->warmup, ticks);
-	histogram_clear(ticks);
-	stage_begin(stage);
-	stage->shared->halves[0].check = slots_ping(stage, &ends, stage->count, ticks);
-	stage_end(stage);
-	close_rings(stage, &ends);
-}
-
-static void slots_far(struct stage *stage)
+static void slots_side(struct stage *stage)
 {
 	struct ends ends;
 
 	open_rings(stage, &ends);
-	slots_pong(stage, &ends, stage->warmup);
-	stage_begin(stage);
-	stage->shared->halves[1].check = slots_pong(stage, &ends, stage->count);
-	stage_end(stage);
+	trips_run(stage, &ends, slots_send, slots_receive);
 	close_rings(stage, &ends);
 }
 
-static const struct rival spinning = { "slots", RIVAL_SPINS, stage_prepare_segment, slots_near,
-				       slots_far };
-static const struct rival adaptive = { "slots", RIVAL_ADAPTS, stage_prepare_segment, slots_near,
-				       slots_far };
-static const struct rival sleeping = { "slots", RIVAL_SLEEPS, stage_prepare_segment, slots_near,
-				       slots_far };
+static const struct rival spinning = { "slots", RIVAL_SPINS, stage_prepare_segment, slots_side,
+				       slots_side };
+static const struct rival adaptive = { "slots", RIVAL_ADAPTS, stage_prepare_segment, slots_side,
+				       slots_side };
+static const struct rival sleeping = { "slots", RIVAL_SLEEPS, stage_prepare_segment, slots_side,
+				       slots_side };
 
 const struct bench slots_bench = {
 	.name = "slots",

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "bench.h"
+#include "carrier.h"
 #include "payload.h"
 
 #define RING_BYTES (64U << 10)
@@ -38,18 +39,6 @@ static void close_ring(struct stage *stage, struct evr_spsc *ring)
 	stage_detach(stage);
 }
 
-static inline void write_elements(uint8_t *at, uint64_t size, uint32_t nr, uint64_t seed)
-{
-	/* The size that matters most is worth a loop that the compiler knows the size in. */
-	if (size == sizeof(uint64_t)) {
-		for (uint32_t i = 0; i < nr; i++, at += sizeof(uint64_t))
-			payload_write(at, sizeof(uint64_t), seed + i);
-		return;
-	}
-	for (uint32_t i = 0; i < nr; i++, at += size)
-		payload_write(at, size, seed + i);
-}
-
 static __attribute__((noinline)) void spin_produce(struct evr_spsc *ring, uint64_t size,
 						   uint64_t batch, uint64_t count)
 {
@@ -63,7 +52,7 @@ static __attribute__((noinline)) void spin_produce(struct evr_spsc *ring, uint64
 			evr_pause();
 			continue;
 		}
-		write_elements(slots, size, nr, left);
+		payload_fill(slots, size, nr, left);
 		evr_spsc_commit(ring, nr);
 		left -= nr;
 	}
@@ -131,7 +120,7 @@ static void wait_produce(struct stage *stage, struct evr_spsc *ring, uint8_t *bu
 		uint32_t nr = (uint32_t)(left < stage->batch ? left : stage->batch);
 		int put;
 
-		write_elements(buffer, stage->size, nr, left);
+		payload_fill(buffer, stage->size, nr, left);
 		put = evr_spsc_push_wait(ring, &stage->waiter, buffer, nr, EVR_NO_DEADLINE);
 		if (put < 0)
 			stage_fail(stage, "push", put);
@@ -184,62 +173,16 @@ static void wait_far(struct stage *stage)
 	free(buffer);
 }
 
-static void file_produce(struct stage *stage, uint8_t *buffer, uint64_t count)
-{
-	for (uint64_t left = count; left;) {
-		uint32_t nr = (uint32_t)(left < stage->batch ? left : stage->batch);
-
-		write_elements(buffer, stage->size, nr, left);
-		stage_write_all(stage, buffer, nr * stage->size);
-		left -= nr;
-	}
-}
-
-static uint64_t file_consume(struct stage *stage, uint8_t *buffer, uint64_t count)
-{
-	uint64_t sum = 0;
-
-	for (uint64_t left = count; left;) {
-		uint32_t nr = (uint32_t)(left < stage->batch ? left : stage->batch);
-
-		stage_read_all(stage, buffer, nr * stage->size);
-		sum += payload_read(buffer, nr * stage->size);
-		left -= nr;
-	}
-	return sum;
-}
-
-static void file_near(struct stage *stage)
-{
-	uint8_t *buffer = make_buffer(stage);
-
-	file_produce(stage, buffer, stage->warmup);
-	stage_begin(stage);
-	file_produce(stage, buffer, stage->count);
-	stage_end(stage);
-	free(buffer);
-}
-
-static void file_far(struct stage *stage)
-{
-	uint8_t *buffer = make_buffer(stage);
-
-	file_consume(stage, buffer, stage->warmup);
-	stage_begin(stage);
-	stage->shared->halves[1].check = file_consume(stage, buffer, stage->count);
-	stage_end(stage);
-	free(buffer);
-}
-
 const struct rival spsc_spinning = { "evering", RIVAL_SPINS, stage_prepare_segment, spin_near,
 				     spin_far };
 static const struct rival adaptive = { "evering", RIVAL_ADAPTS, stage_prepare_segment, wait_near,
 				       wait_far };
 static const struct rival sleeping = { "evering", RIVAL_SLEEPS, stage_prepare_segment, wait_near,
 				       wait_far };
-const struct rival spsc_pipe = { "pipe", RIVAL_SLEEPS, stage_prepare_pipes, file_near, file_far };
-const struct rival spsc_socket = { "UNIX socket", RIVAL_SLEEPS, stage_prepare_sockets, file_near,
-				   file_far };
+const struct rival spsc_pipe = { "pipe",	 RIVAL_SLEEPS,	 stage_prepare_pipes,
+				 carrier_stream, carrier_stream, &carrier_file };
+const struct rival spsc_socket = { "UNIX socket",  RIVAL_SLEEPS,   stage_prepare_sockets,
+				   carrier_stream, carrier_stream, &carrier_file };
 
 const struct bench spsc_bench = {
 	.name = "spsc",

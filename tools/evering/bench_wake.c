@@ -11,80 +11,38 @@
 #include <unistd.h>
 
 #include "bench.h"
-#include "machine.h"
+#include "trips.h"
 
 #define BELL 1ULL
 
-/* One trip of the near side and its answer; the far side's turn is the mirror of it. */
-struct pulse {
-	void (*wake)(struct stage *stage, uint64_t turn);
-	void (*sleep)(struct stage *stage, uint64_t turn);
-};
-
-static void ping(struct stage *stage, const struct pulse *pulse, uint64_t first, uint64_t count)
-{
-	uint64_t before = machine_ticks();
-
-	for (uint64_t turn = first; turn < first + count; turn++) {
-		uint64_t now;
-
-		pulse->wake(stage, turn);
-		pulse->sleep(stage, turn);
-		now = machine_ticks();
-		histogram_add(&stage->shared->ticks, now - before);
-		before = now;
-	}
-}
-
-static void pong(struct stage *stage, const struct pulse *pulse, uint64_t first, uint64_t count)
-{
-	for (uint64_t turn = first; turn < first + count; turn++) {
-		pulse->sleep(stage, turn);
-		pulse->wake(stage, turn);
-	}
-}
-
-static void run_pulse(struct stage *stage, const struct pulse *pulse)
+static void run_pulse(struct stage *stage, trip_send *wake, trip_receive *sleep)
 {
 	stage_meet(stage);
-	if (stage->side == STAGE_NEAR) {
-		ping(stage, pulse, 0, stage->warmup);
-		histogram_clear(&stage->shared->ticks);
-		stage_begin(stage);
-		ping(stage, pulse, stage->warmup, stage->count);
-	} else {
-		pong(stage, pulse, 0, stage->warmup);
-		stage_begin(stage);
-		pong(stage, pulse, stage->warmup, stage->count);
-	}
-	stage_end(stage);
+	trips_run(stage, NULL, wake, sleep);
 	stage_meet(stage);
 }
 
-static void bell_wake(struct stage *stage, uint64_t turn)
+static void bell_wake(struct stage *stage, void *ends, uint64_t turn)
 {
 	int err = evr_bell_ring(stage->peer, stage->shared->ids[!stage->side], BELL);
 
-	(void)turn;
 	if (err)
 		stage_fail(stage, "ring", err);
 }
 
-static void bell_sleep(struct stage *stage, uint64_t turn)
+static uint64_t bell_sleep(struct stage *stage, void *ends, uint64_t turn)
 {
 	int err = evr_bell_wait(stage->peer, BELL, EVR_NO_DEADLINE, NULL);
 
-	(void)turn;
 	if (err)
 		stage_fail(stage, "wait", err);
+	return 0;
 }
 
 static void bell_side(struct stage *stage)
 {
-	static const struct pulse pulse = { bell_wake, bell_sleep };
-
 	stage_attach(stage);
-	run_pulse(stage, &pulse);
+	run_pulse(stage, bell_wake, bell_sleep);
 	stage_detach(stage);
 }
 
@@ -99,7 +57,7 @@ static struct evr_a32 *futex_word(const struct stage *stage, enum stage_side sid
 	return (struct evr_a32 *)stage->page + (side == STAGE_NEAR ? 0 : 32);
 }
 
-static void futex_wake(struct stage *stage, uint64_t turn)
+static void futex_wake(struct stage *stage, void *ends, uint64_t turn)
 {
 	struct evr_a32 *word = futex_word(stage, !stage->side);
 
@@ -107,44 +65,40 @@ static void futex_wake(struct stage *stage, uint64_t turn)
 	futex(word, FUTEX_WAKE, 1);
 }
 
-static void futex_sleep(struct stage *stage, uint64_t turn)
+static uint64_t futex_sleep(struct stage *stage, void *ends, uint64_t turn)
 {
 	struct evr_a32 *word = futex_word(stage, stage->side);
 
 	while (evr_a32_load_acquire(word) != (uint32_t)turn + 1)
 		futex(word, FUTEX_WAIT, (uint32_t)turn);
+	return 0;
 }
 
 static void futex_side(struct stage *stage)
 {
-	static const struct pulse pulse = { futex_wake, futex_sleep };
-
-	run_pulse(stage, &pulse);
+	run_pulse(stage, futex_wake, futex_sleep);
 }
 
-static void eventfd_wake(struct stage *stage, uint64_t turn)
+static void eventfd_wake(struct stage *stage, void *ends, uint64_t turn)
 {
 	uint64_t one = 1;
 
-	(void)turn;
 	stage_write_all(stage, &one, sizeof(one));
 }
 
-static void eventfd_sleep(struct stage *stage, uint64_t turn)
+static uint64_t eventfd_sleep(struct stage *stage, void *ends, uint64_t turn)
 {
 	struct pollfd polled = { .fd = stage_read_fd(stage), .events = POLLIN };
 	uint64_t got;
 
-	(void)turn;
 	poll(&polled, 1, -1);
 	stage_read_all(stage, &got, sizeof(got));
+	return 0;
 }
 
 static void eventfd_side(struct stage *stage)
 {
-	static const struct pulse pulse = { eventfd_wake, eventfd_sleep };
-
-	run_pulse(stage, &pulse);
+	run_pulse(stage, eventfd_wake, eventfd_sleep);
 }
 
 static const struct rival bells = { "evering bells", RIVAL_SLEEPS, stage_prepare_segment, bell_side,

@@ -169,7 +169,7 @@ static int show_rates(const struct series_plan *plan)
 					     "PIPE",	"UNIX SOCKET",	 "SLEEPS/BEST",
 					     NULL };
 	static const struct rival *const rivals[RATE_RIVALS] = { &bytes_spinning, &bytes_sleeping,
-								 &bytes_pipe, &bytes_socket };
+								 &spsc_pipe, &spsc_socket };
 	static struct series series[SIZES_NR * RATE_RIVALS];
 	struct series_plan timed = *plan;
 	struct table table;

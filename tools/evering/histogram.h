@@ -6,6 +6,10 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #define HISTOGRAM_SUB_BITS 5
 #define HISTOGRAM_BUCKETS ((64 - HISTOGRAM_SUB_BITS + 1) << HISTOGRAM_SUB_BITS)
 
@@ -46,5 +50,9 @@ double histogram_at(const struct histogram *histogram, double fraction);
  */
 void histogram_draw(const struct histogram *histogram, FILE *to, int rows, int columns,
 		    double ns_per_unit);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -6,6 +6,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #define MACHINE_TEXT_SZ 192
 #define MACHINE_CPUS_MAX 1024
 
@@ -57,5 +61,9 @@ static inline uint64_t machine_ticks(void)
 
 /* Nanoseconds of one tick, measured once. */
 double machine_ns_per_tick(void);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -14,7 +14,7 @@
 
 static inline void payload_write(void *data, uint64_t size, uint64_t seed)
 {
-	uint8_t *at = data;
+	uint8_t *at = (uint8_t *)data;
 
 	if (size > PAYLOAD_SMALL_SZ) {
 		memset(at, (int)(seed & 0xff), size);
@@ -25,6 +25,19 @@ static inline void payload_write(void *data, uint64_t size, uint64_t seed)
 		memcpy(at, &seed, sizeof(seed));
 	for (; size; at++, size--)
 		*at = (uint8_t)seed;
+}
+
+/* @nr messages side by side. */
+static inline void payload_fill(uint8_t *at, uint64_t size, uint64_t nr, uint64_t seed)
+{
+	/* The size that matters most is worth a loop that the compiler knows the size in. */
+	if (size == sizeof(uint64_t)) {
+		for (uint64_t i = 0; i < nr; i++, at += sizeof(uint64_t))
+			payload_write(at, sizeof(uint64_t), seed + i);
+		return;
+	}
+	for (uint64_t i = 0; i < nr; i++, at += size)
+		payload_write(at, size, seed + i);
 }
 
 /*
@@ -39,7 +52,7 @@ static inline void payload_stream(void *data, uint64_t size, uint64_t seed)
 {
 	__m128i value = _mm_set1_epi64x((long long)seed);
 	uint64_t streamed = size & ~15ULL;
-	uint8_t *at = data;
+	uint8_t *at = (uint8_t *)data;
 
 	if (size < PAYLOAD_STREAM_SZ) {
 		payload_write(data, size, seed);
@@ -61,7 +74,7 @@ static inline void payload_stream(void *data, uint64_t size, uint64_t seed)
 /* A sum over all bytes, eight at a time. */
 static inline uint64_t payload_read(const void *data, uint64_t size)
 {
-	const uint8_t *at = data;
+	const uint8_t *at = (const uint8_t *)data;
 	uint64_t sums[4] = { 0, 0, 0, 0 };
 	uint64_t words[4];
 

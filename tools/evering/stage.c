@@ -60,7 +60,7 @@ void stage_end(struct stage *stage)
 	half->cpu_ns = cpu_now_ns() - stage->cpu_begin_ns;
 }
 
-_Noreturn void stage_fail(struct stage *stage, const char *what, int err)
+void stage_fail(struct stage *stage, const char *what, int err)
 {
 	struct stage_half *half = &stage->shared->halves[stage->side];
 	const char *detail = evr_error_detail();
@@ -157,7 +157,7 @@ int stage_prepare_eventfds(struct stage *stage)
 	return 0;
 }
 
-static int map_page(struct stage *stage, uint64_t sz)
+int stage_prepare_memory(struct stage *stage, uint64_t sz)
 {
 	stage->page = mmap(NULL, sz, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (stage->page == MAP_FAILED) {
@@ -170,12 +170,12 @@ static int map_page(struct stage *stage, uint64_t sz)
 
 int stage_prepare_page(struct stage *stage)
 {
-	return map_page(stage, STAGE_PAGE_SZ);
+	return stage_prepare_memory(stage, STAGE_PAGE_SZ);
 }
 
 int stage_prepare_lines(struct stage *stage)
 {
-	return map_page(stage, 4096 + 2 * stage_lines_sz(stage));
+	return stage_prepare_memory(stage, 4096 + 2 * stage_lines_sz(stage));
 }
 
 void stage_read_all(struct stage *stage, void *data, uint64_t size)
@@ -224,6 +224,7 @@ static pid_t start_side(struct stage *stage, const struct rival *rival, enum sta
 	signal(SIGPIPE, SIG_IGN);
 	alarm(RUN_SECONDS_MAX);
 	stage->side = side;
+	stage->rival = rival;
 	stage->policy = policies[rival->manner];
 	machine_pin(stage->cpus[side]);
 	(side == STAGE_NEAR ? rival->near : rival->far)(stage);
@@ -324,6 +325,7 @@ int stage_run(struct stage *stage, const struct rival *rival, struct outcome *ou
 	stage->segment = NULL;
 	stage->page = NULL;
 	stage->meetings = 0;
+	stage->rival = rival;
 	stage->shared = mmap(NULL, sizeof(*stage->shared), PROT_READ | PROT_WRITE,
 			     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (stage->shared == MAP_FAILED)

@@ -19,6 +19,13 @@
 
 #include "histogram.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Of what a measured loop is made of. */
+#define STAGE_INLINE inline __attribute__((always_inline))
+
 enum stage_side {
 	STAGE_NEAR,
 	STAGE_FAR,
@@ -70,6 +77,8 @@ struct stage {
 	struct evr_segment *own_segment;
 	struct evr_peer *peer;
 	struct evr_waiter waiter;
+	const struct rival *rival;
+	void *own; /* what the rival keeps between its calls */
 };
 
 /* One system under measurement. */
@@ -79,6 +88,7 @@ struct rival {
 	int (*prepare)(struct stage *stage); /* 0 or negative errno */
 	void (*near)(struct stage *stage);
 	void (*far)(struct stage *stage);
+	const void *with; /* what prepare, near and far are told besides, by stage->rival */
 };
 
 /* What one run gave. */
@@ -100,7 +110,7 @@ void stage_begin(struct stage *stage);
 void stage_end(struct stage *stage);
 
 /* Ends the side with a message. */
-_Noreturn void stage_fail(struct stage *stage, const char *what, int err);
+void stage_fail(struct stage *stage, const char *what, int err) __attribute__((noreturn));
 
 /* Becomes a peer of the stage's segment, with a waiter of the manner's policy. */
 void stage_attach(struct stage *stage);
@@ -114,6 +124,7 @@ int stage_prepare_sockets(struct stage *stage); /* fds as with pipes, of one soc
 int stage_prepare_eventfds(struct stage *stage);
 #define STAGE_PAGE_SZ (64U << 10)
 int stage_prepare_page(struct stage *stage);
+int stage_prepare_memory(struct stage *stage, uint64_t sz); /* page: so many bytes, zero */
 int stage_prepare_lines(struct stage *stage); /* page: room for a stamp and a message each way */
 int stage_prepare_nothing(struct stage *stage);
 
@@ -136,5 +147,9 @@ static inline int stage_write_fd(const struct stage *stage)
 /* All of it, over short reads and writes. */
 void stage_read_all(struct stage *stage, void *data, uint64_t size);
 void stage_write_all(struct stage *stage, const void *data, uint64_t size);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif
