@@ -78,6 +78,27 @@ for bench in channel call; do
 	err_is_empty
 done
 
+for bench in heap heap-many heap-random heap-remote; do
+	it "bench_${bench}_is_against_malloc"
+	run bench --backend "$EVERING_BACKEND" --count 20 --repeats 1 $bench
+	if [ "$cpus" -gt 1 ]; then
+		ends_with 0
+		out_has '^  evering heap '
+		out_has '^  malloc '
+		out_has 'evering heap, spinning: .*x the rate of malloc'
+		err_is_empty
+	fi
+done
+
+it bench_reap_is_of_a_peer_for_each_size
+run bench --backend "$EVERING_BACKEND" --count 1 --repeats 1 --size 16M reap
+if [ "$cpus" -gt 1 ]; then
+	ends_with 0
+	out_has '^  evering .*ms|^  evering .*us'
+	out_has 'evering, spinning: .*x the time \(p50\) of a look at each page'
+	err_is_empty
+fi
+
 it bench_json_has_every_repeat
 run bench --backend "$EVERING_BACKEND" --count 20 --repeats 3 --json ringtrip
 ends_with 0

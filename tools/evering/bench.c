@@ -16,6 +16,10 @@
 #include "series.h"
 #include "table.h"
 
+#define BENCH_NAMES                                                                           \
+	"ringtrip, spsc, slots, stamped, inbox, bytes, mpmc, pairs, log, bcast, channel, handles, call, " \
+	"heap, heap-many, heap-random, heap-remote, ring, wake, death, reap and contiguous"
+
 #define SECONDS_DEFAULT 10
 #define REPEATS_DEFAULT 5
 /* A death takes a process each, and up to 50 ms where nobody tells of it. */
@@ -28,10 +32,10 @@ static bool size_given, batch_given, json;
 
 static const struct option_row options[] = {
 	{ "size", 's', OPTION_SIZE, &size, "SIZE",
-	  "bytes of a message (64; spsc, inbox, mpmc and bcast 8; slots 56; bytes and log 64 to 1M)",
-	  1, 1ULL << 28, &size_given },
+	  "bytes of a message, or block (as evering(1) says of each)", 1,
+	  1ULL << 28, &size_given },
 	{ "batch", 'B', OPTION_NUMBER, &batch, "N",
-	  "messages at once; of spsc, inbox, mpmc and bcast (32)", 1, 4096, &batch_given },
+	  "messages at once; of spsc, stamped, inbox, mpmc, bcast (32)", 1, 4096, &batch_given },
 	{ "backend", 'b', OPTION_TEXT, &backend_text, "NAME",
 	  "device or local (device when it is there)", 0, 0, NULL },
 	{ "seconds", 't', OPTION_SECONDS, &seconds, "S", "about how long in all (10)", 0, 0, NULL },
@@ -43,11 +47,14 @@ static const struct option_row options[] = {
 	{ NULL, 0, OPTION_FLAG, NULL, NULL, NULL, 0, 0, NULL },
 };
 
-static const struct bench *const benches[] = { &ringtrip_bench, &spsc_bench,  &slots_bench,
-					       &inbox_bench,	&bytes_bench, &mpmc_bench,
-					       &pairs_bench,	&log_bench,   &bcast_bench,
-					       &channel_bench,	&call_bench,  &ring_bench,
-					       &wake_bench,	&death_bench, NULL };
+static const struct bench *const benches[] = {
+	&ringtrip_bench, &spsc_bench, &slots_bench, &stamped_bench,
+	&inbox_bench, &bytes_bench, &mpmc_bench, &pairs_bench,
+	&log_bench, &bcast_bench, &channel_bench, &handles_bench, &call_bench,
+	&heap_bench, &heap_many_bench, &heap_random_bench, &heap_remote_bench,
+	&ring_bench, &wake_bench, &death_bench, &reap_bench,
+	NULL
+};
 
 static const char *manner_text(enum rival_manner manner)
 {
@@ -70,29 +77,44 @@ static bool can_run(const struct rival *rival, const struct series_plan *plan)
 	return rival->manner != RIVAL_SPINS || plan->cpus[0] != plan->cpus[1];
 }
 
-static int list_series(struct results *results)
+static bool is_ours(const struct rival *rival)
+{
+	return !strncmp(rival->name, "evering", strlen("evering"));
+}
+
+static void list_one(struct results *results, const struct rival *rival, uint64_t of_size)
+{
+	if (!can_run(rival, &results->plan))
+		return;
+	results->series[results->nr].rival = rival;
+	results->series[results->nr++].size = of_size;
+}
+
+static void list_size(struct results *results, uint64_t of_size)
 {
 	const struct bench *bench = results->bench;
-	int sizes_nr = 0, rivals_nr = 0;
 
-	while (bench->sizes[sizes_nr])
-		sizes_nr++;
-	while (bench->rivals[rivals_nr])
-		rivals_nr++;
-	if (size_given)
-		sizes_nr = 1;
-	results->series = calloc((size_t)(sizes_nr * rivals_nr), sizeof(struct series));
+	for (int i = 0; bench->rivals[i]; i++)
+		list_one(results, bench->rivals[i], of_size);
+	for (const struct bench_guest *guest = bench_guests; guest->bench; guest++)
+		if (guest->bench == bench && (!guest->size || guest->size == of_size))
+			list_one(results, guest->rival, of_size);
+}
+
+static int list_series(struct results *results)
+{
+	size_t sizes_nr = 0, guests_nr = 0;
+
+	while (bench_guests[guests_nr].bench)
+		guests_nr++;
+	results->series = calloc(BENCH_SIZES_MAX * (BENCH_RIVALS_MAX + guests_nr),
+				 sizeof(struct series));
 	if (!results->series)
 		return -ENOMEM;
-	for (int i = 0; i < sizes_nr * rivals_nr; i++) {
-		const struct rival *rival = bench->rivals[i % rivals_nr];
-
-		if (!can_run(rival, &results->plan))
-			continue;
-		results->series[results->nr].rival = rival;
-		results->series[results->nr++].size = size_given ? size :
-								   bench->sizes[i / rivals_nr];
-	}
+	if (size_given)
+		list_size(results, size);
+	for (; !size_given && results->bench->sizes[sizes_nr]; sizes_nr++)
+		list_size(results, results->bench->sizes[sizes_nr]);
 	return 0;
 }
 
@@ -106,7 +128,7 @@ static int measure(struct results *results)
 	plan->run_seconds = seconds / (results->nr * plan->repeats);
 	series_run(results->series, results->nr, plan);
 	for (int i = 0; i < results->nr; i++) {
-		if (results->series[i].error)
+		if (results->series[i].error && results->series[i].error != -EOPNOTSUPP)
 			err = results->series[i].error;
 	}
 	return err;
@@ -199,27 +221,45 @@ static double ratio_of(const struct results *results, const struct series *ours,
 	return series_median(ours) / series_median(theirs);
 }
 
+static void print_ratio(const struct results *results, const struct series *ours,
+			const struct rival *of)
+{
+	const struct series *theirs = find_series(results, of, ours->size);
+	char bytes[FORMAT_SZ];
+
+	if (!theirs || !ours->repeats)
+		return;
+	printf("  %9s  %s, %s: %.2fx the %s of %s\n", format_size(bytes, ours->size),
+	       ours->rival->name, manner_text(ours->rival->manner),
+	       ratio_of(results, ours, theirs),
+	       results->bench->unit == BENCH_ROUND_TRIPS ? "time (p50)" : "rate", of->name);
+}
+
+/* Ours of a manner: what guests are compared with. */
+static const struct rival *ours_of(const struct bench *bench, enum rival_manner manner)
+{
+	for (int i = 0; bench->rivals[i]; i++)
+		if (bench->rivals[i]->manner == manner && is_ours(bench->rivals[i]))
+			return bench->rivals[i];
+	return NULL;
+}
+
 static void print_ratios(const struct results *results)
 {
 	const struct bench *bench = results->bench;
-	const char *what = bench->unit == BENCH_ROUND_TRIPS ? "time (p50)" : "rate";
 
 	printf("\n");
 	for (int i = 0; i < results->nr; i++) {
 		const struct series *ours = &results->series[i];
 
-		for (int r = 0; bench->ratios[r].ours; r++) {
-			const struct series *theirs =
-				find_series(results, bench->ratios[r].theirs, ours->size);
-			char bytes[FORMAT_SZ];
-
-			if (bench->ratios[r].ours != ours->rival || !theirs || !ours->repeats)
-				continue;
-			printf("  %9s  %s, %s: %.2fx the %s of %s\n",
-			       format_size(bytes, ours->size), ours->rival->name,
-			       manner_text(ours->rival->manner), ratio_of(results, ours, theirs),
-			       what, theirs->rival->name);
-		}
+		for (int r = 0; bench->ratios[r].ours; r++)
+			if (bench->ratios[r].ours == ours->rival)
+				print_ratio(results, ours, bench->ratios[r].theirs);
+		if (ours->rival != ours_of(bench, ours->rival->manner))
+			continue;
+		for (const struct bench_guest *guest = bench_guests; guest->bench; guest++)
+			if (guest->bench == bench && guest->rival->manner == ours->rival->manner)
+				print_ratio(results, ours, guest->rival);
 	}
 }
 
@@ -296,6 +336,7 @@ static struct json_object *series_to_json(const struct series *series, enum benc
 	for (int i = 0; i < series->repeats; i++)
 		json_object_array_add(runs, json_object_new_double(series->per_second[i]));
 	json_add_text(object, "rival", series->rival->name);
+	json_add_bool(object, "ours", is_ours(series->rival));
 	json_add_text(object, "manner", manner_text(series->rival->manner));
 	json_add_u64(object, "size", series->size);
 	json_add_u64(object, "count", series->count);
@@ -316,6 +357,7 @@ static struct json_object *series_to_json(const struct series *series, enum benc
 
 static struct json_object *results_to_json(const struct results *results)
 {
+	static const char *const units[] = { "round trips", "messages", "bytes" };
 	struct json_object *object = json_object_new_object();
 	struct json_object *list = json_object_new_array();
 	struct machine machine;
@@ -323,8 +365,10 @@ static struct json_object *results_to_json(const struct results *results)
 	machine_read(&machine);
 	json_add_text(object, "bench", results->bench->name);
 	json_add_text(object, "summary", results->bench->summary);
+	json_add_text(object, "unit", units[results->bench->unit]);
 	json_add_text(object, "backend", evr_backend_name(results->plan.backend));
 	json_add_text(object, "version", evr_version());
+	json_add_int(object, "cpus", machine.cpus_nr);
 	json_add_text(object, "kernel", machine.kernel);
 	json_add_text(object, "model", machine.model);
 	json_add_int(object, "cpu_near", results->plan.cpus[0]);
@@ -377,14 +421,12 @@ static int run(int operands_nr, char **operands)
 			bench = benches[i];
 	}
 	if (!bench && strcmp(operands[0], "contiguous"))
-		return message_usage(
-			"there is no bench '%s'; there are ringtrip, spsc, slots, inbox, bytes, "
-			"mpmc, pairs, log, bcast, channel, call, ring, wake, death and contiguous",
-			operands[0]);
+		return message_usage("there is no bench '%s'; there are %s", operands[0],
+				     BENCH_NAMES);
 	if (backend_text && strcmp(backend_text, "device") && strcmp(backend_text, "local"))
 		return message_usage("--backend: '%s' is not device or local", backend_text);
 	if (batch_given && (!bench || bench->batch == 1))
-		return message_usage("--batch: only spsc, inbox, mpmc and bcast have batches");
+		return message_usage("--batch: only spsc, stamped, inbox, mpmc and bcast have batches");
 	if (json)
 		list = json_object_new_array();
 	status = bench ? run_bench(bench, list) : bench_contiguous(chosen_backend(), list);
@@ -401,11 +443,12 @@ static int run(int operands_nr, char **operands)
 const struct command bench_command = {
 	.name = "bench",
 	.operands =
-		"ringtrip|spsc|slots|inbox|bytes|mpmc|pairs|log|bcast|channel|call|ring|wake|death|contiguous",
+		"NAME",
 	.summary = "Measure against pipes, sockets and bare memory",
 	.details =
 		"Two processes, on two CPUs where there are two; everything is written and read; the\n"
-		"rivals take turns. What spins, what adapts and what sleeps stand in tables of their own.\n",
+		"rivals take turns. What spins, what adapts and what sleeps stand in tables of their own.\n"
+		"NAME is one of " BENCH_NAMES ".\n",
 	.options = options,
 	.operands_min = 1,
 	.operands_max = 1,

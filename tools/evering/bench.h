@@ -5,6 +5,10 @@
 
 #include "stage.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #define BENCH_RIVALS_MAX 8
 #define BENCH_SIZES_MAX 12
 
@@ -29,6 +33,16 @@ struct bench {
 	const struct rival *account[BENCH_RIVALS_MAX];
 };
 
+/* A rival that not every build has. Ours of its manner is told as a ratio of it. */
+struct bench_guest {
+	const struct bench *bench;
+	const struct rival *rival;
+	uint64_t size; /* of the messages that it carries, bytes; 0 = any */
+};
+
+/* Ended by a row without a bench. The installed tool has none; tests/bench has a list. */
+extern const struct bench_guest bench_guests[];
+
 extern const struct bench ringtrip_bench;
 extern const struct bench spsc_bench;
 extern const struct bench slots_bench;
@@ -43,6 +57,8 @@ extern const struct bench log_bench;
 extern const struct bench bcast_bench;
 extern const struct bench wake_bench;
 extern const struct bench death_bench;
+extern const struct bench stamped_bench, handles_bench, reap_bench;
+extern const struct bench heap_bench, heap_many_bench, heap_random_bench, heap_remote_bench;
 
 /* Rivals of several benches: one way, in batches. */
 extern const struct rival spsc_spinning, spsc_pipe, spsc_socket;
@@ -51,5 +67,9 @@ extern const struct rival spsc_spinning, spsc_pipe, spsc_socket;
 extern const struct rival ringtrip_spinning, ringtrip_adaptive, ringtrip_sleeping, ringtrip_line;
 extern const struct rival ringtrip_pipe, ringtrip_socket;
 extern const struct rival bytes_sleeping, bytes_adaptive, bytes_spinning;
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

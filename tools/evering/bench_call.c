@@ -128,6 +128,49 @@ static uint64_t receive_all(struct stage *stage, struct end *end, uint64_t count
 	return sum;
 }
 
+/* Blocks that nobody looks into but at their beginning: what is carried is a handle. */
+static uint64_t move_handles(struct stage *stage, struct end *end, uint64_t count)
+{
+	struct evr_message m;
+	uint64_t sum = 0;
+
+	for (uint64_t i = 0; i < count; i++) {
+		int err = 0;
+
+		if (stage->side == STAGE_FAR) {
+			err = evr_channel_recv_wait(&end->ch, &stage->waiter, &m, EVR_NO_DEADLINE);
+			if (!err)
+				sum += payload_read(m.data, sizeof(i));
+			if (!err)
+				evr_channel_release(&end->ch, &m);
+		} else {
+			err = evr_channel_alloc(&end->ch, stage->size, &m);
+			if (!err)
+				payload_write(m.data, sizeof(i), i);
+			if (!err)
+				err = evr_channel_send_wait(&end->ch, &stage->waiter, &m,
+							    EVR_NO_DEADLINE);
+		}
+		if (err)
+			stage_fail(stage, "block", err);
+	}
+	return sum;
+}
+
+static void handles_side(struct stage *stage)
+{
+	struct end end;
+	uint64_t sum;
+
+	open_end(stage, &end);
+	move_handles(stage, &end, stage->warmup);
+	stage_begin(stage);
+	sum = move_handles(stage, &end, stage->count);
+	stage_end(stage);
+	stage->shared->halves[stage->side].check = sum;
+	close_end(stage, &end);
+}
+
 static void channel_near(struct stage *stage)
 {
 	struct end end;
@@ -266,4 +309,40 @@ const struct bench call_bench = {
 	.batch = 1,
 	.rivals = { &call_spinning, &call_polled, &call_adaptive, &call_sleeping, &call_socket },
 	.ratios = { { &call_spinning, &call_polled }, { &call_sleeping, &call_socket } },
+};
+
+static const struct rival handles_spinning = { "evering", RIVAL_SPINS, prepare, handles_side,
+					       handles_side };
+static const struct rival handles_adaptive = { "evering", RIVAL_ADAPTS, prepare, handles_side,
+					       handles_side };
+static const struct rival handles_sleeping = { "evering", RIVAL_SLEEPS, prepare, handles_side,
+					       handles_side };
+static const struct rival untouched_polled = {
+	"UNIX socket",		  RIVAL_SPINS,		    stage_prepare_sockets,
+	carrier_stream_untouched, carrier_stream_untouched, &carrier_file_polled
+};
+static const struct rival untouched_pipe = { "pipe",
+					     RIVAL_SLEEPS,
+					     stage_prepare_pipes,
+					     carrier_stream_untouched,
+					     carrier_stream_untouched,
+					     &carrier_file };
+static const struct rival untouched_socket = { "UNIX socket",
+					       RIVAL_SLEEPS,
+					       stage_prepare_sockets,
+					       carrier_stream_untouched,
+					       carrier_stream_untouched,
+					       &carrier_file };
+
+const struct bench handles_bench = {
+	.name = "handles",
+	.summary = "large messages one way, handed over by handle; all but their first bytes untouched",
+	.unit = BENCH_BYTES,
+	.sizes = { 64 << 10, 1 << 20 },
+	.batch = 1,
+	.rivals = { &handles_spinning, &untouched_polled, &handles_adaptive, &handles_sleeping,
+		    &untouched_pipe, &untouched_socket },
+	.ratios = { { &handles_spinning, &untouched_polled },
+		    { &handles_sleeping, &untouched_pipe },
+		    { &handles_sleeping, &untouched_socket } },
 };

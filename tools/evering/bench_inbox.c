@@ -122,11 +122,11 @@ static void inbox_far(struct stage *stage)
 	free(buffer);
 }
 
-static const struct rival spinning = { "inbox", RIVAL_SPINS, stage_prepare_segment, inbox_near,
+static const struct rival spinning = { "evering inbox", RIVAL_SPINS, stage_prepare_segment, inbox_near,
 				       inbox_far };
-static const struct rival adaptive = { "inbox", RIVAL_ADAPTS, stage_prepare_segment, inbox_near,
+static const struct rival adaptive = { "evering inbox", RIVAL_ADAPTS, stage_prepare_segment, inbox_near,
 				       inbox_far };
-static const struct rival sleeping = { "inbox", RIVAL_SLEEPS, stage_prepare_segment, inbox_near,
+static const struct rival sleeping = { "evering inbox", RIVAL_SLEEPS, stage_prepare_segment, inbox_near,
 				       inbox_far };
 
 const struct bench inbox_bench = {

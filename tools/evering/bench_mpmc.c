@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: MIT
-/*
- * Queues of many: small messages one way, and between two that both push and pop. The
- * rival in bare memory is D. Vyukov's bounded queue, whose claims name nobody: it is
- * what a queue costs that does not survive the death of a member.
- */
+/* Queues of many: small messages one way, and between two that both push and pop. */
 #include <errno.h>
 #include <stdlib.h>
 
 #include "bench.h"
 #include "payload.h"
+#include "spin.h"
+#include "vyukov.h"
 
 #define QUEUE_CAPACITY 2048
 
@@ -157,113 +155,17 @@ static void queue_both(struct stage *stage)
 	free(buffer);
 }
 
-struct bare_cell {
-	struct evr_a64 seq;
-	uint8_t elem[8];
-};
-
-struct bare_queue {
-	EVR_ALIGNAS(EVR_LINE_SZ) struct evr_a64 tail;
-	EVR_ALIGNAS(EVR_LINE_SZ) struct evr_a64 head;
-	EVR_ALIGNAS(EVR_LINE_SZ) struct bare_cell cells[QUEUE_CAPACITY];
-};
-
-EVR_STATIC_ASSERT(sizeof(struct bare_queue) <= STAGE_PAGE_SZ, "a stage's page holds it");
-
 static int prepare_bare(struct stage *stage)
 {
-	int err = stage->size == 8 ? stage_prepare_page(stage) : -EOPNOTSUPP;
-	struct bare_queue *q = stage->page;
+	int err = stage->size == 8 ? stage_prepare_memory(stage, sizeof(struct vyukov)) :
+				     -EOPNOTSUPP;
 
-	for (uint64_t i = 0; !err && i < QUEUE_CAPACITY; i++)
-		evr_a64_store_relaxed(&q->cells[i].seq, i);
+	if (!err)
+		vyukov_init(stage->page);
 	return err;
 }
 
-static bool bare_push(struct bare_queue *q, const uint8_t *elem)
-{
-	uint64_t pos = evr_a64_load_relaxed(&q->tail);
-
-	for (;;) {
-		struct bare_cell *cell = &q->cells[pos % QUEUE_CAPACITY];
-		int64_t ahead = (int64_t)(evr_a64_load_acquire(&cell->seq) - pos);
-
-		if (ahead < 0)
-			return false;
-		if (ahead > 0) {
-			pos = evr_a64_load_relaxed(&q->tail);
-		} else if (evr_a64_cas(&q->tail, &pos, pos + 1)) {
-			evr_copy_in(cell->elem, elem, sizeof(cell->elem));
-			evr_a64_store_release(&cell->seq, pos + 1);
-			return true;
-		}
-	}
-}
-
-static bool bare_pop(struct bare_queue *q, uint8_t *elem)
-{
-	uint64_t pos = evr_a64_load_relaxed(&q->head);
-
-	for (;;) {
-		struct bare_cell *cell = &q->cells[pos % QUEUE_CAPACITY];
-		int64_t ahead = (int64_t)(evr_a64_load_acquire(&cell->seq) - (pos + 1));
-
-		if (ahead < 0)
-			return false;
-		if (ahead > 0) {
-			pos = evr_a64_load_relaxed(&q->head);
-		} else if (evr_a64_cas(&q->head, &pos, pos + 1)) {
-			evr_copy_out(elem, cell->elem, sizeof(cell->elem));
-			evr_a64_store_release(&cell->seq, pos + QUEUE_CAPACITY);
-			return true;
-		}
-	}
-}
-
-static uint64_t bare_run(struct stage *stage, uint64_t count, bool pushes, bool pops)
-{
-	struct bare_queue *q = stage->page;
-	uint8_t elem[8] = { 0 };
-	uint64_t sum = 0;
-
-	for (uint64_t i = 0; i < count; i++) {
-		if (pushes) {
-			payload_write(elem, sizeof(elem), i);
-			while (!bare_push(q, elem))
-				evr_pause();
-		}
-		if (pops) {
-			while (!bare_pop(q, elem))
-				evr_pause();
-			sum += payload_read(elem, sizeof(elem));
-		}
-	}
-	return sum;
-}
-
-static void bare_near(struct stage *stage)
-{
-	bare_run(stage, stage->warmup, true, false);
-	stage_begin(stage);
-	bare_run(stage, stage->count, true, false);
-	stage_end(stage);
-}
-
-static void bare_far(struct stage *stage)
-{
-	bare_run(stage, stage->warmup, false, true);
-	stage_begin(stage);
-	stage->shared->halves[1].check = bare_run(stage, stage->count, false, true);
-	stage_end(stage);
-}
-
-static void bare_both(struct stage *stage)
-{
-	bare_run(stage, stage->warmup, true, true);
-	stage_begin(stage);
-	stage->shared->halves[stage->side].check = bare_run(stage, stage->count, true, true);
-	stage_end(stage);
-}
+SPIN_RIVAL(bare, 8, vyukov_push, vyukov_pop)
 
 static const struct rival spinning = { "evering", RIVAL_SPINS, stage_prepare_segment, queue_near,
 				       queue_far };
@@ -271,12 +173,12 @@ static const struct rival adaptive = { "evering", RIVAL_ADAPTS, stage_prepare_se
 				       queue_far };
 static const struct rival sleeping = { "evering", RIVAL_SLEEPS, stage_prepare_segment, queue_near,
 				       queue_far };
-static const struct rival bare = { "Vyukov, no repair", RIVAL_SPINS, prepare_bare, bare_near,
-				   bare_far };
+static const struct rival bare = { "Vyukov, no repair", RIVAL_SPINS, prepare_bare, bare_one_way,
+				   bare_one_way };
 static const struct rival both = { "evering", RIVAL_SPINS, stage_prepare_segment, queue_both,
 				   queue_both };
-static const struct rival bare_pairs = { "Vyukov, no repair", RIVAL_SPINS, prepare_bare, bare_both,
-					 bare_both };
+static const struct rival bare_both = { "Vyukov, no repair", RIVAL_SPINS, prepare_bare,
+					 bare_pairs, bare_pairs };
 
 const struct bench mpmc_bench = {
 	.name = "mpmc",
@@ -295,6 +197,6 @@ const struct bench pairs_bench = {
 	.unit = BENCH_MESSAGES,
 	.sizes = { 8 },
 	.batch = 1,
-	.rivals = { &both, &bare_pairs },
-	.ratios = { { &both, &bare_pairs } },
+	.rivals = { &both, &bare_both },
+	.ratios = { { &both, &bare_both } },
 };

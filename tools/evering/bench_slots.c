@@ -93,11 +93,11 @@ static void slots_side(struct stage *stage)
 	close_rings(stage, &ends);
 }
 
-static const struct rival spinning = { "slots", RIVAL_SPINS, stage_prepare_segment, slots_side,
+static const struct rival spinning = { "evering slots", RIVAL_SPINS, stage_prepare_segment, slots_side,
 				       slots_side };
-static const struct rival adaptive = { "slots", RIVAL_ADAPTS, stage_prepare_segment, slots_side,
+static const struct rival adaptive = { "evering slots", RIVAL_ADAPTS, stage_prepare_segment, slots_side,
 				       slots_side };
-static const struct rival sleeping = { "slots", RIVAL_SLEEPS, stage_prepare_segment, slots_side,
+static const struct rival sleeping = { "evering slots", RIVAL_SLEEPS, stage_prepare_segment, slots_side,
 				       slots_side };
 
 const struct bench slots_bench = {

@@ -102,6 +102,24 @@ static uint64_t stream(struct stage *stage, struct carriage *carriage, uint64_t 
 	return 0;
 }
 
+static uint64_t stream_untouched(struct stage *stage, struct carriage *carriage, uint64_t count)
+{
+	const struct carrier *carrier = carriage->carrier;
+	uint64_t touched = stage->size < sizeof(uint64_t) ? stage->size : sizeof(uint64_t);
+	uint64_t sum = 0;
+
+	for (uint64_t i = 0; i < count; i++) {
+		if (stage->side == STAGE_NEAR) {
+			payload_write(carriage->buffer, touched, i);
+			carrier->send(stage, carriage->buffer, stage->size);
+		} else {
+			carrier->receive(stage, carriage->buffer, stage->size);
+			sum += payload_read(carriage->buffer, touched);
+		}
+	}
+	return sum;
+}
+
 static uint64_t ask(struct stage *stage, struct carriage *carriage, uint64_t count)
 {
 	const struct carrier *carrier = carriage->carrier;
@@ -156,6 +174,11 @@ static void run(struct stage *stage, uint64_t (*play)(struct stage *stage,
 void carrier_stream(struct stage *stage)
 {
 	run(stage, stream);
+}
+
+void carrier_stream_untouched(struct stage *stage)
+{
+	run(stage, stream_untouched);
 }
 
 void carrier_calls(struct stage *stage)

@@ -28,6 +28,9 @@ void carrier_trips(struct stage *stage);
 /* One way, in the stage's batches. */
 void carrier_stream(struct stage *stage);
 
+/* The same, but only the first bytes of a message are written and read by the two. */
+void carrier_stream_untouched(struct stage *stage);
+
 /* Requests with answers of the same size, CARRIER_WINDOW outstanding. */
 #define CARRIER_WINDOW 8
 void carrier_calls(struct stage *stage);

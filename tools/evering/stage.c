@@ -331,7 +331,10 @@ int stage_run(struct stage *stage, const struct rival *rival, struct outcome *ou
 	if (stage->shared == MAP_FAILED)
 		return message_failed(rival->name, -errno), -errno;
 	err = rival->prepare(stage);
-	if (err) {
+	if (err == -EOPNOTSUPP) {
+		message("%s: not to be had here, or not with %llu bytes: left out", rival->name,
+			(unsigned long long)stage->size);
+	} else if (err) {
 		message_failed(rival->name, err);
 	} else {
 		err = run_sides(stage, rival);

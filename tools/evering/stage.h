@@ -81,11 +81,12 @@ struct stage {
 	void *own; /* what the rival keeps between its calls */
 };
 
-/* One system under measurement. */
+/* One system under measurement. The names of ours begin with "evering". */
 struct rival {
 	const char *name;
 	enum rival_manner manner;
-	int (*prepare)(struct stage *stage); /* 0 or negative errno */
+	/* 0; -EOPNOTSUPP it cannot be had here, or not so: it is left out; negative errno */
+	int (*prepare)(struct stage *stage);
 	void (*near)(struct stage *stage);
 	void (*far)(struct stage *stage);
 	const void *with; /* what prepare, near and far are told besides, by stage->rival */

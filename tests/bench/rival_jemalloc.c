@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: MIT
+/* jemalloc. Opened when it is used: a program that links it has no other malloc. */
+#include "allocator.h"
+#include "rivals.h"
+
+static const struct allocator allocator = { "libjemalloc.so.2", "malloc", "free" };
+
+const struct rival jemalloc_pairs = { "jemalloc", RIVAL_SPINS, allocator_prepare, allocator_pairs,
+				  allocator_rest, &allocator };
+const struct rival jemalloc_many = { "jemalloc", RIVAL_SPINS, allocator_prepare, allocator_many,
+				 allocator_rest, &allocator };
+const struct rival jemalloc_random = { "jemalloc", RIVAL_SPINS, allocator_prepare, allocator_random,
+				   allocator_rest, &allocator };
+const struct rival jemalloc_remote = { "jemalloc",		   RIVAL_SPINS,	   allocator_prepare_remote,
+					 allocator_remote, allocator_rest, &allocator };

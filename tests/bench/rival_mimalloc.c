@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: MIT
+/* Microsoft's mimalloc. Opened when it is used: a program that links it has no other malloc. */
+#include "allocator.h"
+#include "rivals.h"
+
+static const struct allocator allocator = { "libmimalloc.so.2", "mi_malloc", "mi_free" };
+
+const struct rival mimalloc_pairs = { "mimalloc", RIVAL_SPINS, allocator_prepare, allocator_pairs,
+				  allocator_rest, &allocator };
+const struct rival mimalloc_many = { "mimalloc", RIVAL_SPINS, allocator_prepare, allocator_many,
+				 allocator_rest, &allocator };
+const struct rival mimalloc_random = { "mimalloc", RIVAL_SPINS, allocator_prepare, allocator_random,
+				   allocator_rest, &allocator };
+const struct rival mimalloc_remote = { "mimalloc",		   RIVAL_SPINS,	   allocator_prepare_remote,
+					 allocator_remote, allocator_rest, &allocator };
