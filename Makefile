@@ -10,7 +10,7 @@ PREFIX   ?= /usr/local
 Q        := @
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check check-long check-module bench bench-vm lib module install install-module uninstall \
+.PHONY: help demo check check-long check-module bench bench-docs bench-driver bench-vm lib module install install-module uninstall \
 	vm-shell style sparse clean distclean builddir deps setup
 
 help: ## this list
@@ -38,7 +38,22 @@ check-module: ## only the module: build and tests in the four virtual machines
 	$(Q)tools/install-deps build vm kernels check
 	$(Q)tests/ci/check 10 40 45 50 51 60
 
-bench: setup ## measure, on this machine (docs/performance.md)
+# All of what rows.py lists, in BENCH_OUT: bench.json, plots, and a table that says of each aim whether it is met.
+BENCH_OUT ?= $(BUILDDIR)/bench
+
+bench: ## measure, on this machine, against what Debian packages (7 minutes; QUICK=1: one; docs/performance.md)
+	$(Q)tools/install-deps bench || echo "make bench: without them, then"
+	$(Q)$(MAKE) --no-print-directory setup
+	$(Q)ninja -C $(BUILDDIR) tests/bench/evering-bench
+	$(Q)mkdir -p $(BENCH_OUT)
+	$(Q)tests/bench/run.py $(if $(QUICK),--quick) $(BUILDDIR)/tests/bench/evering-bench $(BENCH_OUT)/bench.json
+	$(Q)tests/bench/report.py $(BENCH_OUT)/bench.json --svg $(BENCH_OUT)
+	$(Q)echo "in $(BENCH_OUT): bench.json and plots"
+
+bench-docs: bench ## the same, and fill in docs/performance.md and its plots
+	$(Q)tests/bench/report.py $(BENCH_OUT)/bench.json --svg docs/performance --docs docs/performance.md
+
+bench-driver: setup ## measure the driver's no-op against raw liburing
 	$(Q)nice -n 0 meson compile -C $(BUILDDIR)
 	$(Q)meson test -C $(BUILDDIR) --benchmark --verbose --num-processes 1
 
@@ -46,7 +61,7 @@ bench-vm: ## measure the device against futex, eventfd, pidfd in one virtual mac
 	$(Q)tools/install-deps build vm
 	$(Q)$(MAKE) --no-print-directory lib
 	$(Q)tools/vm/run --kernel $(KERNEL) --timeout 900 --file $(TOOL) -- sh -c \
-		'for b in contiguous ring wake ringtrip bytes; do $(TOOL) bench $$b || exit; echo; done'
+		'for b in contiguous ring wake ringtrip bytes reap; do $(TOOL) bench $$b || exit; echo; done'
 
 lib: setup ## build library and tool
 	$(Q)meson compile -C $(BUILDDIR)

@@ -10,8 +10,11 @@
 #include "carrier.h"
 #include "payload.h"
 
-#define SEGMENT_SZ (64ULL << 20)
-#define HEAP_SZ (32ULL << 20)
+/* For the channel itself. */
+#define SLACK_SZ (8ULL << 20)
+#define HEAP_MIN (8ULL << 20)
+/* So many blocks fit, of which a side may be ahead by an eighth. */
+#define HEAP_BLOCKS 32
 #define INLINE_MAX 1024
 
 struct end {
@@ -20,10 +23,17 @@ struct end {
 	uint8_t *buffer;
 };
 
+static uint64_t heap_sz(const struct stage *stage)
+{
+	uint64_t sz = HEAP_BLOCKS * stage->size;
+
+	return sz > HEAP_MIN ? sz : HEAP_MIN;
+}
+
 static int prepare(struct stage *stage)
 {
 	struct evr_segment_options options = { .struct_sz = sizeof(options),
-					       .shared_sz = SEGMENT_SZ,
+					       .shared_sz = heap_sz(stage) + SLACK_SZ,
 					       .peers_max = 8 };
 
 	return evr_segment_create(
@@ -33,10 +43,10 @@ static int prepare(struct stage *stage)
 
 static void make_channel(struct stage *stage)
 {
-	struct evr_heap_options heap = { .struct_sz = sizeof(heap), .sz = HEAP_SZ };
+	struct evr_heap_options heap = { .struct_sz = sizeof(heap), .sz = heap_sz(stage) };
 	struct evr_channel_options channel = { .struct_sz = sizeof(channel),
 					       .inline_max = INLINE_MAX,
-					       .window_bytes = HEAP_SZ / 8,
+					       .window_bytes = heap_sz(stage) / 8,
 					       .heap = "blocks" };
 	int err = evr_heap_create(stage->peer, "blocks", &heap);
 

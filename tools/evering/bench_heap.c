@@ -9,8 +9,8 @@
 #include "bench.h"
 #include "pieces.h"
 
-#define SEGMENT_SZ (64ULL << 20)
-#define HEAP_SZ (48ULL << 20)
+#define SEGMENT_SZ (16ULL << 20)
+#define HEAP_SZ (8ULL << 20)
 #define RING_CAPACITY 8192
 #define POOL_BLOCKS 64
 

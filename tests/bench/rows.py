@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: MIT
+"""What "make bench" runs, and the ratios that are aimed at."""
+
+from collections import namedtuple
+
+# seconds: about how long, of the default form; quick: part of the quick form, too.
+Run = namedtuple("Run", "bench seconds options quick")
+
+RUNS = [
+    Run("ringtrip", 18, [], True),
+    Run("slots", 8, [], True),
+    Run("spsc", 7, ["--batch", "1"], True),
+    Run("spsc", 6, ["--batch", "8"], False),
+    Run("spsc", 8, ["--batch", "32"], True),
+    Run("spsc", 6, ["--batch", "128"], False),
+    Run("stamped", 5, ["--batch", "1"], False),
+    Run("stamped", 5, ["--batch", "32"], True),
+    Run("inbox", 6, [], True),
+    Run("mpmc", 8, ["--batch", "1"], True),
+    Run("mpmc", 6, ["--batch", "8"], False),
+    Run("mpmc", 8, ["--batch", "32"], True),
+    Run("mpmc", 6, ["--batch", "128"], False),
+    Run("pairs", 10, [], True),
+    Run("bytes", 40, [], True),
+    Run("log", 12, [], False),
+    Run("channel", 12, [], False),
+    Run("handles", 8, [], True),
+    Run("call", 24, [], True),
+    Run("heap", 20, [], True),
+    Run("heap-many", 6, [], True),
+    Run("heap-random", 6, [], True),
+    Run("heap-remote", 8, [], True),
+    Run("ring", 6, [], True),
+    Run("wake", 8, [], True),
+    Run("reap", 8, [], True),
+]
+
+FASTEST = "the fastest"
+
+# kind: what is compared, and which way the aim lies.
+#   rate  ours / theirs is at least the aim
+#   time  ours / theirs is at most the aim; of round trips p50
+#   more  ours - theirs, in nanoseconds of an operation, is at most the aim
+#   each  ours alone, in milliseconds for each GiB of its size, is at most the aim;
+#         theirs stands beside it
+# theirs: a rival's name, or several, of which the fastest counts, or FASTEST: of all.
+Row = namedtuple("Row", "what bench batch size manner ours kind theirs their_manner aim")
+
+
+def row(what, bench, size, kind, theirs, aim, **other):
+    manner = other.get("manner", "spinning")
+    return Row(what, bench, other.get("batch", 0), size, manner, other.get("ours", "evering"), kind,
+               theirs, other.get("their_manner", manner), aim)
+
+
+ROWS = [
+    row("SPSC 8 B, batches of 32", "spsc", 8, "rate", FASTEST, 3, batch=32),
+    row("SPSC 8 B, one by one", "spsc", 8, "rate", FASTEST, 3, batch=1),
+    row("SPSC, a cache line with its stamp", "stamped", 56, "rate", FASTEST, 2, batch=32,
+        ours="evering slots"),
+    row("round trip 64 B, spinning", "ringtrip", 64, "time", "bare cache line", 1.5),
+    row("round trip 64 B, spinning", "ringtrip", 64, "time",
+        ["ck_ring spsc", "rte_ring SP/SC", "boost spsc_queue", "UCX shm"], 1),
+    row("round trip of wakes", "wake", 8, "time", "futex", 1.15, manner="sleeping",
+        ours="evering bells"),
+    row("MPMC 8 B, one by one", "mpmc", 8, "rate", ["rte_ring MP/MC", "ck_ring mpmc"], 5, batch=1),
+    row("MPMC 8 B, batches of 32", "mpmc", 8, "rate", "rte_ring MP/MC", 1, batch=32),
+    row("MPMC 8 B, both push and pop", "pairs", 8, "time", "Vyukov, no repair", 1.5),
+] + [
+    row("request and answer, 8 outstanding, %s" % text, "call", size, "rate", "UNIX socket", aim,
+        manner="spinning", their_manner="sleeping")
+    for text, size, aim in (("1 B", 1, 10), ("64 B", 64, 10), ("1 KiB", 1024, 8),
+                            ("64 KiB", 65536, 3))
+] + [
+    row("request and answer, 8 outstanding, %s" % text, "call", size, "rate", "UNIX socket", aim,
+        manner="adaptive", their_manner="sleeping")
+    for text, size, aim in (("1 B", 1, 3.5), ("64 B", 64, 3), ("1 KiB", 1024, 2),
+                            ("64 KiB", 65536, 1.5))
+] + [
+    row("heap: get and free, 64 B", "heap", 64, "time", "mimalloc", 1.6, ours="evering heap"),
+    row("heap: a hundred of 64 B", "heap-many", 64, "time", "mimalloc", 1.4, ours="evering heap"),
+    row("heap: random 16 to 1039 B", "heap-random", 1039, "time", "mimalloc", 1.6,
+        ours="evering heap"),
+    row("got here, freed there", "heap-remote", 64, "time", "mimalloc", 0.5, ours="evering heap"),
+    row("got here, freed there, above the ring", "heap-remote", 64, "more", "the ring alone", 6,
+        ours="evering heap"),
+    row("1 MiB by handle", "handles", 1 << 20, "rate", "UNIX socket", 20, manner="sleeping"),
+    row("settling an idle peer", "reap", 64 << 20, "each", "a look at each page", 1),
+    row("ringing who is awake", "ring", 8, "rate", "eventfd write", 1, manner="sleeping",
+        ours="evering ring"),
+]
