@@ -24,5 +24,6 @@
 #include <evering/call.h>
 #include <evering/reap.h>
 #include <evering/tap.h>
+#include <evering/spawn.h>
 
 #endif
