@@ -324,6 +324,20 @@ static void owners_settle(struct dir *d, struct dir_entry *e, struct evr_reap_re
 	}
 }
 
+/* An object that is of no use without its creator, who is dead. */
+static void orphan_free(struct dir *d, uint64_t ctl, const struct evr_object *obj,
+			struct evr_reap_report *report)
+{
+	uint32_t state = evr_peer_state(d->peer, obj->creator);
+
+	if (state != EVR_PEER_DEAD && state != EVR_PEER_RETIRED)
+		return;
+	if (!evr_a64_cas(&d->entries[obj->idx].ctl, &ctl, ctl_freed(ctl))) /* DIR-REMOVE */
+		return;
+	report->objects++;
+	report->bytes += obj->sz;
+}
+
 /* What dead peers hold inside an object; what is removed meanwhile holds nothing. */
 static void object_settle(struct dir *d, uint32_t idx, struct evr_reap_report *report)
 {
@@ -334,6 +348,8 @@ static void object_settle(struct dir *d, uint32_t idx, struct evr_reap_report *r
 	if (ctl_state(ctl) != PUBLISHED || !evr_dir_read(d, idx, ctl, &object))
 		return;
 	kind = evr_kind_find(object.kind);
+	if (kind && kind->ends_with_creator)
+		orphan_free(d, ctl, &object, report);
 	if (!kind || !kind->settle || evr_dir_join(d->peer, &object))
 		return;
 	kind->settle(d->peer, &object, report);

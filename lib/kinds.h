@@ -3,6 +3,8 @@
 #ifndef EVERING_LIB_KINDS_H
 #define EVERING_LIB_KINDS_H
 
+#include <stdbool.h>
+
 #include <evering/dir.h>
 #include <evering/object.h>
 #include <evering/reap.h>
@@ -29,6 +31,8 @@ struct evr_kind {
 		    struct evr_object_stat *out);
 	/* For evr_object_held(): tell of all but roles and who has opened it. NULL: there is no more. */
 	int (*held)(const struct evr_held_walk *walk, const struct evr_object *obj);
+	/* Such an object is freed when its creator is dead; who uses it needs nothing of it afterwards. */
+	bool ends_with_creator;
 };
 
 /* NULL for kinds that are not the library's. */

@@ -40,6 +40,8 @@ extern "C" {
 #define EVR_KIND_POOL 9U
 #define EVR_KIND_CHANNEL 10U
 #define EVR_KIND_CALL 11U
+#define EVR_KIND_PORT 12U
+#define EVR_KIND_HUB 13U
 #define EVR_KIND_USER 0x1000U
 
 /* A copy of what the directory says, checked to lie in the segment. */

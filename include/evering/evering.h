@@ -22,6 +22,7 @@
 #include <evering/bcast.h>
 #include <evering/channel.h>
 #include <evering/call.h>
+#include <evering/port.h>
 #include <evering/reap.h>
 #include <evering/tap.h>
 #include <evering/spawn.h>

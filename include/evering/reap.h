@@ -21,7 +21,7 @@ extern "C" {
 
 struct evr_reap_report {
 	uint32_t peers; /* settled */
-	uint32_t objects; /* directory entries it had claimed and not published, or not removed to the end */
+	uint32_t objects; /* directory entries it had claimed and not published, or not removed to the end; its ports */
 	uint32_t sides; /* roles it held */
 	uint32_t claims; /* elements of queues that it was writing or reading */
 	uint64_t bytes; /* of these objects */
