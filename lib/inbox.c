@@ -16,6 +16,7 @@
 
 #include "backend.h"
 #include "dir.h"
+#include "inbox.h"
 #include "internal.h"
 #include "lane.h"
 #include "owner.h"
@@ -384,22 +385,39 @@ struct inbox_wait {
 	uint32_t changes; /* when the list of need words was made */
 };
 
+bool evr_inbox_is_ready(struct evr_inbox *box, uint32_t changes)
+{
+	uint32_t nr = 1;
+
+	return evr_inbox_peek(box, &nr, NULL) || box->changes != changes;
+}
+
+uint32_t evr_inbox_needs(const struct evr_inbox *box, struct evr_need **needs)
+{
+	uint32_t slot, nr = 1;
+
+	/* Who joins after this list was made rings for the control's need word. */
+	needs[0] = &box->control.mine->need;
+	for (slot = 0; slot < box->slots; slot++)
+		if (bit_is_set(box->open, slot))
+			needs[nr++] = &box->lanes[slot].ring.lane.mine->need;
+	return nr;
+}
+
 static bool inbox_ready(void *arg)
 {
 	struct inbox_wait *wait = arg;
-	struct evr_inbox *box = wait->box;
-	uint32_t nr = 1;
+	struct evr_peer *peer = wait->box->control.peer;
 
-	/* A lane that is not in the list would not wake us. */
-	return evr_inbox_peek(box, &nr, NULL) || box->changes != wait->changes ||
-	       !evr_peer_is_live(box->control.peer, evr_peer_self(box->control.peer));
+	return evr_inbox_is_ready(wait->box, wait->changes) ||
+	       !evr_peer_is_live(peer, evr_peer_self(peer));
 }
 
 int evr_inbox_pop_wait(struct evr_inbox *box, struct evr_waiter *waiter, void *elems, uint32_t nr,
 		       struct evr_peer_id *from, uint64_t deadline_ns)
 {
 	struct inbox_wait wait = { .box = box };
-	uint32_t slot, needs_nr, done;
+	uint32_t done;
 	int err;
 
 	if (!box->lanes)
@@ -409,13 +427,8 @@ int evr_inbox_pop_wait(struct evr_inbox *box, struct evr_waiter *waiter, void *e
 		if (done)
 			return (int)(done < INT32_MAX ? done : INT32_MAX);
 		wait.changes = box->changes;
-		/* Who joins after this list was made rings for the control's need word. */
-		box->needs[0] = &box->control.mine->need;
-		for (slot = 0, needs_nr = 1; slot < box->slots; slot++)
-			if (bit_is_set(box->open, slot))
-				box->needs[needs_nr++] = &box->lanes[slot].ring.lane.mine->need;
-		err = evr_waiter_wait(waiter, box->needs, needs_nr, inbox_ready, &wait,
-				      deadline_ns);
+		err = evr_waiter_wait(waiter, box->needs, evr_inbox_needs(box, box->needs),
+				      inbox_ready, &wait, deadline_ns);
 		if (err == -EOWNERDEAD ||
 		    (!err && !evr_peer_is_live(waiter->peer, evr_peer_self(waiter->peer))))
 			return -ESHUTDOWN;

@@ -23,6 +23,7 @@
 #include <evering/channel.h>
 #include <evering/call.h>
 #include <evering/port.h>
+#include <evering/hub.h>
 #include <evering/reap.h>
 #include <evering/tap.h>
 #include <evering/spawn.h>
