@@ -29,7 +29,7 @@ void evr_cancel_slot(struct evr_driver *d, struct slot *s, uint32_t index)
 		s->flags |= S_LISTED;
 		return;
 	case EVR_SUPPORT_POOL:
-		ended = evr_pool_unqueue(d, index);
+		ended = evr_workers_unqueue(d, index);
 		break;
 	case EVR_SUPPORT_READY:
 		evr_ready_stop(d, index);

@@ -222,7 +222,7 @@ int evr_driver_create(struct evr_driver **out, const struct evr_driver_options *
 		free(d);
 		return err;
 	}
-	evr_pool_init(d);
+	evr_workers_init(d);
 	err = driver_make(d);
 	if (!err && !(d->options.flags & EVR_DRIVER_DETACHED))
 		err = driver_bind(d);
@@ -246,7 +246,7 @@ int evr_driver_attach(struct evr_driver *d)
 /* Give everything back; nothing of it is in use. */
 void evr_driver_scrap(struct evr_driver *d)
 {
-	evr_pool_fini(d);
+	evr_workers_fini(d);
 	evr_hubs_fini(d);
 	evr_regions_fini(d);
 	evr_groups_fini(d);

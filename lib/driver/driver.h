@@ -452,11 +452,11 @@ static inline uint64_t heap_next_ns(const struct evr_driver *d)
 }
 
 /* pool.c */
-void evr_pool_init(struct evr_driver *d);
-void evr_pool_fini(struct evr_driver *d);
-void evr_pool_start(struct evr_driver *d, uint32_t index);
-bool evr_pool_unqueue(struct evr_driver *d, uint32_t index);
-void evr_pool_reap(struct evr_driver *d);
+void evr_workers_init(struct evr_driver *d);
+void evr_workers_fini(struct evr_driver *d);
+void evr_workers_start(struct evr_driver *d, uint32_t index);
+bool evr_workers_unqueue(struct evr_driver *d, uint32_t index);
+void evr_workers_reap(struct evr_driver *d);
 
 /* ready.c */
 int evr_ready_init(struct evr_driver *d);

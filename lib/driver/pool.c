@@ -14,7 +14,7 @@
 
 #include <signal.h>
 
-void evr_pool_init(struct evr_driver *d)
+void evr_workers_init(struct evr_driver *d)
 {
 	struct pool *p = &d->pool;
 
@@ -97,7 +97,7 @@ static int pool_spawn(struct pool *p, struct evr_driver *d)
 }
 
 /* Never refused: an op that no thread can be had for ends with that error. */
-void evr_pool_start(struct evr_driver *d, uint32_t index)
+void evr_workers_start(struct evr_driver *d, uint32_t index)
 {
 	struct extra *extra = extra_at(d, index);
 	struct slot *s = slot_at(d, index);
@@ -127,7 +127,7 @@ void evr_pool_start(struct evr_driver *d, uint32_t index)
 }
 
 /* Was it still in the queue? Then it is out of it. */
-bool evr_pool_unqueue(struct evr_driver *d, uint32_t index)
+bool evr_workers_unqueue(struct evr_driver *d, uint32_t index)
 {
 	struct extra *extra = extra_at(d, index), **at;
 	struct pool *p = &d->pool;
@@ -149,7 +149,7 @@ bool evr_pool_unqueue(struct evr_driver *d, uint32_t index)
 	return found;
 }
 
-void evr_pool_reap(struct evr_driver *d)
+void evr_workers_reap(struct evr_driver *d)
 {
 	struct pool *p = &d->pool;
 	struct extra *extra;
@@ -167,7 +167,7 @@ void evr_pool_reap(struct evr_driver *d)
 }
 
 /* Nothing is queued or running any more. */
-void evr_pool_fini(struct evr_driver *d)
+void evr_workers_fini(struct evr_driver *d)
 {
 	struct pool *p = &d->pool;
 	uint32_t i;

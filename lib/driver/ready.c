@@ -76,7 +76,7 @@ static bool begin(struct evr_driver *d, struct slot *s, uint32_t index)
 	if (res == -EAGAIN) {
 		/* It would have to block. */
 		s->way = EVR_SUPPORT_POOL;
-		evr_pool_start(d, index);
+		evr_workers_start(d, index);
 		return true;
 	}
 	evr_ready_stop(d, index);
@@ -105,7 +105,7 @@ int evr_ready_start(struct evr_driver *d, struct slot *s, uint32_t index)
 		/* A file without poll is always ready, and its calls may block. */
 		if (errno == EPERM) {
 			s->way = EVR_SUPPORT_POOL;
-			evr_pool_start(d, index);
+			evr_workers_start(d, index);
 			return 0;
 		}
 		evr_op_finish(d, s, index, -errno, 0);

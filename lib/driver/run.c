@@ -41,7 +41,7 @@ static void work(struct evr_driver *d)
 {
 	if (injector_has_news(d)) {
 		evr_injector_drain(d);
-		evr_pool_reap(d);
+		evr_workers_reap(d);
 	}
 	if (wake_is_due(d))
 		evr_ring_arm_wake(d);

@@ -250,7 +250,7 @@ static inline int op_start(struct evr_driver *d, struct slot *s, uint32_t index,
 	if (LIKELY(s->way == EVR_SUPPORT_NATIVE))
 		return evr_ring_start(d, s, index, op);
 	if (s->way == EVR_SUPPORT_POOL) {
-		evr_pool_start(d, index);
+		evr_workers_start(d, index);
 		return 0;
 	}
 	if (s->way == EVR_SUPPORT_READY)
