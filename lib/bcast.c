@@ -510,6 +510,9 @@ int evr_bcast_stat(struct evr_peer *peer, const char *name, struct evr_bcast_cou
 	int err = evr_bcast_observe(&b, peer, name, NULL, 0);
 
 	evr_bcast_counts(&b, out);
+	evr_fence_acquire();
+	if (!err && !evr_bcast_is_there(&b))
+		err = evr_fail(-ENOENT, "broadcast '%s' was removed just now", name);
 	return err;
 }
 

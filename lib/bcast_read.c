@@ -80,8 +80,13 @@ static uint64_t read_refresh(struct evr_bcast *b)
 		return 0;
 	}
 	l->limit = u_pos;
-	if (is_before(l->pos, u_base))
-		read_lost(b, u_base - l->pos);
+	if (!is_before(l->pos, u_base))
+		return l->limit - l->pos;
+	/* A loss is for good: it must be the broadcast that says so. */
+	evr_fence_acquire(); /* BCAST-WINDOW */
+	if (!evr_bcast_is_there(b))
+		return 0;
+	read_lost(b, u_base - l->pos);
 	return l->limit - l->pos;
 }
 
@@ -184,6 +189,8 @@ const void *evr_bcast_peek(struct evr_bcast *b, uint32_t *nr)
 	uint32_t n;
 
 	b->busy = false;
+	/* Nobody is to look at what is known to be overwritten. */
+	read_refresh(b);
 	n = read_clip(b, *nr);
 	first = b->mask + 1 - (b->lane.pos & b->mask);
 	b->grant_nr = n < first ? n : (uint32_t)first;

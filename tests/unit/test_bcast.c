@@ -230,6 +230,11 @@ static void bcast_release_says_what_was_overwritten(void **state)
 		assert_int_equal(typed_release(&out, 1), 0);
 		evr_bcast_tally(&out.b, &t);
 		assert_int_equal(t.lost, 5 - whole);
+		/* What is shown next is whole, however far the writer has gone. */
+		nr = 1;
+		at = typed_peek(&out, &nr);
+		assert_true(is_elem_of(at, out.b.lane.pos));
+		assert_int_equal(typed_release(&out, 1), 1);
 		drain(&out);
 		evr_bcast_tally(&out.b, &t);
 		assert_true(t.next == in.b.lane.pos);
@@ -521,6 +526,15 @@ static void bcast_stopped_subscriber_is_not_dead(void **state)
 	typed_close(&in);
 }
 
+/* As many as the subscribers leave room for. */
+static void fill(struct typed *t)
+{
+	uint32_t nr = 0;
+
+	while (push(t, 1))
+		assert_true(++nr <= CAPACITY);
+}
+
 static struct typed *turn_reader;
 static struct evr_peer *turn_peer;
 
@@ -558,8 +572,7 @@ static void bcast_subscriber_that_comes_at_each_access_loses_nothing(void **stat
 		steps_to_live = 0;
 		if (!ran)
 			join_in_between(NULL);
-		while (push(&in, 1))
-			;
+		fill(&in);
 		drain(&out);
 		evr_bcast_tally(&out.b, &t);
 		assert_true(t.lost == 0 && t.next == in.b.lane.pos);
@@ -574,8 +587,7 @@ static void bcast_subscriber_that_comes_at_each_access_loses_nothing(void **stat
 		join_in_between(NULL);
 		ran = steps >= n;
 		steps_to_live = 0;
-		while (push(&in, 1))
-			;
+		fill(&in);
 		drain(&out);
 		evr_bcast_tally(&out.b, &t);
 		assert_true(t.lost == 0 && t.next == in.b.lane.pos);

@@ -352,13 +352,15 @@ static void write_isolated(struct evr_peer *peer, void *arg)
 
 static void bcast_of_another_region_is_observed(void **state)
 {
+	struct evr_peer_options options = { .struct_sz = sizeof(options), .slot_set = true };
 	struct pair *pair = *state;
 	struct typed in, out, theirs, late;
 	struct evr_peer_info info;
 	struct evr_waiter waiter;
 	struct evr_peer *next;
 	struct elem e;
-	uint64_t until;
+	uint64_t until, ctl;
+	struct evr_a64 *at;
 	int status;
 	pid_t pid;
 
@@ -391,15 +393,21 @@ static void bcast_of_another_region_is_observed(void **state)
 		assert_true(evr_now_ns() < until);
 		evr_peer_check(pair->peer);
 	}
+	ctl = evr_a64_load_relaxed(late.b.ctl);
 	evr_reap_dead(pair->peer, NULL);
-	assert_int_equal(evr_peer_attach(&next, pair->segment, NULL), 0);
-	assert_int_equal(evr_peer_self(next).slot, info.id.slot);
+	options.slot = info.id.slot;
+	assert_int_equal(evr_peer_attach(&next, pair->segment, &options), 0);
+	/* Though that says that nothing has changed. */
+	at = evr_peer_at(next, (uint64_t)evr_peer_off(pair->peer, late.b.ctl), 8);
+	assert_true(at && evr_a64_load_relaxed(at) != ctl);
+	evr_a64_store_relaxed(at, ctl);
 	assert_int_equal(pop(&late, 1), 0);
 	assert_int_equal(evr_bcast_state(&late.b), EVR_RING_PEER_DEAD);
 	assert_int_equal(typed_observe(&late, pair->peer, "b", &info.id), -ENOENT);
 	assert_int_equal(typed_observe(&late, pair->peer, "b",
 				       &(struct evr_peer_id){ .slot = EVR_SLOT_ANY }),
 			 -ENOENT);
+	evr_a64_store_relaxed(at, 0);
 	evr_peer_detach(next);
 	evr_waiter_fini(&waiter);
 	typed_close(&theirs);
