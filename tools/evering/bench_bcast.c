@@ -135,14 +135,14 @@ static void play_lossy(struct stage *stage)
 	play(stage, true);
 }
 
-static const struct rival spinning = { "evering", RIVAL_SPINS, stage_prepare_segment, play_reliable,
-				       play_reliable };
-static const struct rival adaptive = { "evering", RIVAL_ADAPTS, stage_prepare_segment,
+static const struct rival spinning = { "subscriber", RIVAL_SPINS, stage_prepare_segment,
 				       play_reliable, play_reliable };
-static const struct rival sleeping = { "evering", RIVAL_SLEEPS, stage_prepare_segment,
+static const struct rival adaptive = { "subscriber", RIVAL_ADAPTS, stage_prepare_segment,
 				       play_reliable, play_reliable };
-static const struct rival observed = { "evering, observed", RIVAL_SPINS, stage_prepare_segment,
-				       play_lossy, play_lossy };
+static const struct rival sleeping = { "subscriber", RIVAL_SLEEPS, stage_prepare_segment,
+				       play_reliable, play_reliable };
+static const struct rival observed = { "observer", RIVAL_SPINS, stage_prepare_segment, play_lossy,
+				       play_lossy };
 
 const struct bench bcast_bench = {
 	.name = "bcast",
