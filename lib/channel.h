@@ -47,10 +47,11 @@ struct channel_block {
 	uint64_t sz;
 };
 
-/* A frame's kind is {0:1 | flags but EVR_MESSAGE_URGENT:3 | enum evr_frame_kind:4}. */
+/* A frame's kind is {flags but EVR_MESSAGE_URGENT:4 | enum evr_frame_kind:4}. */
 #define CHANNEL_KIND_MASK 0xfU
 #define CHANNEL_FLAGS_SHIFT 3
-#define CHANNEL_FLAGS (EVR_MESSAGE_REQUEST | EVR_MESSAGE_ANSWER | EVR_MESSAGE_CANCEL)
+#define CHANNEL_FLAGS \
+	(EVR_MESSAGE_REQUEST | EVR_MESSAGE_ANSWER | EVR_MESSAGE_CANCEL | EVR_MESSAGE_LEASE)
 
 /* Relaxed, and no RMW: one thread writes each, and nothing is decided by it. */
 static inline void channel_count(struct evr_a64 *counter, uint64_t nr)

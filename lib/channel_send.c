@@ -174,7 +174,8 @@ static int tx_put(struct evr_channel *ch, const struct evr_message *m)
 	int err = 0;
 
 	if (m->flags & ~(uint32_t)FLAGS_KNOWN ||
-	    (m->kind != EVR_FRAME_INLINE && m->kind != EVR_FRAME_BLOCK))
+	    (m->kind != EVR_FRAME_INLINE && m->kind != EVR_FRAME_BLOCK) ||
+	    (m->flags & EVR_MESSAGE_LEASE && m->kind != EVR_FRAME_BLOCK))
 		return evr_fail(-EINVAL, "channel '%s': a message of kind %u, flags %#x",
 				ch->rx[0].lane.object.name, m->kind, m->flags);
 	if (is_block)

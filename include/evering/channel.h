@@ -41,6 +41,7 @@ enum {
 	EVR_MESSAGE_REQUEST = 2,
 	EVR_MESSAGE_ANSWER = 4,
 	EVR_MESSAGE_CANCEL = 8,
+	EVR_MESSAGE_LEASE = 16, /* of evr_lease: the block says where other memory is */
 };
 
 enum {

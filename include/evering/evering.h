@@ -22,6 +22,7 @@
 #include <evering/bcast.h>
 #include <evering/channel.h>
 #include <evering/call.h>
+#include <evering/lease.h>
 #include <evering/port.h>
 #include <evering/hub.h>
 #include <evering/reap.h>
