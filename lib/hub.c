@@ -122,6 +122,7 @@ int evr_hub_create(struct evr_peer *peer, const char *name,
 		return err;
 	if (!evr_dir_find(peer, name, &object))
 		return evr_fail(-EEXIST, "there is an object '%s'", name);
+	o.struct_sz = sizeof(o);
 	/* The first channel also says whether the options are possible. */
 	channel_name(name, 0, 0, part);
 	err = made(evr_channel_create(peer, part, &o));

@@ -154,6 +154,11 @@ static void hub_names_and_kinds_are_checked(void **state)
 	evr_channel_close(&ch);
 	assert_int_equal(evr_hub_remove(pair->peer, longest), 0);
 	assert_int_equal(objects(pair->peer), 1);
+	/* All defaults, and any type. */
+	assert_int_equal(evr_hub_create(pair->peer, "h", NULL), 0);
+	assert_int_equal(evr_hub_connect(&ch, pair->peer, "h", 9), 0);
+	evr_channel_close(&ch);
+	assert_int_equal(evr_hub_remove(pair->peer, "h"), 0);
 }
 
 static void hub_one_listens_at_a_time(void **state)
