@@ -18,7 +18,7 @@ err_has "evering --help"
 it usage_help_lists_every_subcommand
 run --help
 ends_with 0
-for sub in create rm ls info peers events revoke doctor send recv demo bench; do
+for sub in create rm ls info peers rings slots hz top tap events gc revoke doctor send recv demo bench; do
 	out_has "^  $sub "
 done
 err_is_empty
@@ -28,7 +28,7 @@ run --version
 ends_with 0
 out_has '^evering [0-9]+\.[0-9]+\.[0-9]+, kernel ABI [0-9]+$'
 
-for sub in create rm ls info peers events revoke doctor send recv demo bench; do
+for sub in create rm ls info peers rings slots hz top tap events gc revoke doctor send recv demo bench; do
 	it "usage_${sub}_help_is_printed"
 	run $sub --help
 	ends_with 0
@@ -54,7 +54,7 @@ for sub in create rm ls info peers events revoke doctor send recv demo bench; do
 	out_has '^--help$'
 done
 
-for sub in create rm info peers events send recv bench; do
+for sub in create rm info peers rings slots hz top tap events gc send recv bench; do
 	it "usage_${sub}_without_operand_fails"
 	run $sub
 	ends_with 2
