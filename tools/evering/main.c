@@ -10,6 +10,7 @@
 
 #include "command.h"
 #include "message.h"
+#include "names.h"
 #include "options.h"
 
 const struct command *const commands[] = {
@@ -111,6 +112,10 @@ int main(int argc, char **argv)
 	}
 	if (!strcmp(name, "--words"))
 		return print_words(argc > 2 ? argv[2] : NULL);
+	if (!strcmp(name, "--names")) {
+		names_print(argc > 2 ? argv[2] : NULL);
+		return EXIT_OK;
+	}
 	command = find_command(name);
 	if (!command)
 		return message_usage("there is no subcommand '%s'", name);
