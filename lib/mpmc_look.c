@@ -42,7 +42,7 @@ int evr_mpmc_object_stat(struct evr_peer *peer, const struct evr_object *obj,
 	if (err)
 		return err;
 	evr_mpmc_flow(&q, flow);
-	flow->type_tag = q.shared->geometry.type_tag;
+	evr_copy_out(&flow->type_tag, &q.shared->geometry.type_tag, sizeof(flow->type_tag));
 	flow->ends[EVR_CONSUMER].messages =
 		flow->ends[EVR_CONSUMER].pos - flow->ends[EVR_CONSUMER].lost;
 	out->flows_nr = 1;
