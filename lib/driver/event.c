@@ -7,6 +7,9 @@
 #include "driver.h"
 
 #define TRIES_AGAIN 4
+/* ERESTARTSYS and its like, which no program is to see: of a splice that is cancelled it does (6.18). */
+#define RESTART_FIRST (-512)
+#define RESTART_LAST (-516)
 
 static bool exact_goes_on(struct extra *extra, int *res, bool cancelled)
 {
@@ -68,6 +71,8 @@ void evr_event(struct evr_driver *d, struct slot *s, uint32_t index, int res, ui
 	const struct row *row = evr_rows[s->op];
 	bool more = cflags & IORING_CQE_F_MORE;
 
+	if (UNLIKELY(res <= RESTART_FIRST && res >= RESTART_LAST))
+		res = -EINTR;
 	if (!more) {
 		d->in_flight--;
 		if (s->flags & S_LISTED) {

@@ -16,6 +16,8 @@ struct waits {
 	int fds[2];
 	char *buf;
 	struct evr_a32 *word;
+	int more[4]; /* closed at the end, or -1 */
+	struct sockaddr_in address;
 };
 
 static struct evr_op op_read(struct waits *w)
@@ -58,19 +60,81 @@ static struct evr_op op_futex(struct waits *w)
 	return evr_op_futex_wait(w->word, 0);
 }
 
+/* A listener that has all the connections it takes: another waits for as long as it likes. */
+static int full_listener(struct waits *w)
+{
+	socklen_t len = sizeof(w->address);
+	int i, flags = SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK;
+
+	w->address = (struct sockaddr_in){ .sin_family = AF_INET,
+					   .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	w->more[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(w->more[0], (struct sockaddr *)&w->address, len), 0);
+	assert_int_equal(listen(w->more[0], 0), 0);
+	assert_int_equal(getsockname(w->more[0], (struct sockaddr *)&w->address, &len), 0);
+	for (i = 1; i < 3; i++) {
+		w->more[i] = socket(AF_INET, flags, 0);
+		connect(w->more[i], (struct sockaddr *)&w->address, len);
+	}
+	return w->more[0];
+}
+
+static struct evr_op op_connect(struct waits *w)
+{
+	full_listener(w);
+	w->more[3] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	return evr_op_connect(w->more[3], (struct sockaddr *)&w->address, sizeof(w->address));
+}
+
+static struct evr_op op_accept(struct waits *w)
+{
+	socklen_t len = sizeof(w->address);
+
+	w->address = (struct sockaddr_in){ .sin_family = AF_INET,
+					   .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	w->more[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(w->more[0], (struct sockaddr *)&w->address, len), 0);
+	assert_int_equal(listen(w->more[0], 1), 0);
+	return evr_op_accept(w->more[0], NULL, NULL, 0);
+}
+
+static struct evr_op op_accept_multi(struct waits *w)
+{
+	return evr_op_flagged(op_accept(w), EVR_OP_MULTISHOT);
+}
+
+static struct evr_op op_send(struct waits *w)
+{
+	while (send(w->fds[0], w->buf, BUF_SZ, MSG_DONTWAIT) > 0)
+		;
+	return evr_op_send(w->fds[0], w->buf, BUF_SZ, 0);
+}
+
+/* By the pool where there is no io_uring, in a thread of the kernel where there is. */
+static struct evr_op op_splice(struct waits *w)
+{
+	assert_int_equal(pipe2(w->more, O_CLOEXEC), 0);
+	assert_int_equal(pipe2(w->more + 2, O_CLOEXEC), 0);
+	return evr_op_splice(w->more[0], UINT64_MAX, w->more[3], UINT64_MAX, 1, 0);
+}
+
 static const struct {
 	const char *name;
 	struct evr_op (*op)(struct waits *w);
 } ops[] = {
-	{ "read", op_read },   { "read async", op_read_async },
-	{ "poll", op_poll },   { "poll multi", op_poll_multi },
-	{ "recv", op_recv },   { "exact", op_exact },
-	{ "timer", op_timer }, { "futex", op_futex },
+	{ "read", op_read },	   { "read async", op_read_async },
+	{ "poll", op_poll },	   { "poll multi", op_poll_multi },
+	{ "recv", op_recv },	   { "exact", op_exact },
+	{ "timer", op_timer },	   { "futex", op_futex },
+	{ "accept", op_accept },   { "accept multi", op_accept_multi },
+	{ "connect", op_connect }, { "send", op_send },
+	{ "splice", op_splice },
 };
 
 static void waits_open(struct waits *w)
 {
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, w->fds), 0);
+	memset(w->more, -1, sizeof(w->more));
 	w->buf = mmap(NULL, BUF_SZ, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	w->word = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 }
@@ -78,9 +142,14 @@ static void waits_open(struct waits *w)
 /* After the terminal completion nobody touches the buffer: a write would be -EFAULT or worse. */
 static void waits_close(struct waits *w)
 {
+	int i;
+
 	assert_int_equal(mprotect(w->buf, BUF_SZ, PROT_NONE), 0);
 	if (write(w->fds[1], "late", 4) < 0)
 		fail_msg("write: %s", strerror(errno));
+	for (i = 0; i < 4; i++)
+		if (w->more[i] >= 0)
+			close(w->more[i]);
 	munmap(w->buf, BUF_SZ);
 	munmap(w->word, 4096);
 	close(w->fds[0]);

@@ -372,6 +372,37 @@ static void bell_of_a_killed_peer_is_an_event(void **state)
 	pair_settle(stage->pair);
 }
 
+/* Handed over or not, once or for ever, alone or beside another: each ends once, and no bell is lost. */
+static void bell_wait_cancelled_ends_once(void **state)
+{
+	struct stage *stage = *state;
+	struct evr_peer *peer = stage->pair->peer;
+	struct seen seen, other;
+	uint64_t id, second;
+	int when;
+
+	for (when = 0; when < 8; when++) {
+		second = when & 4 ? loop_submit(stage->loop, evr_op_bell_wait(peer, 4), &other) : 0;
+		id = loop_submit(stage->loop,
+				 evr_op_flagged(evr_op_bell_wait(peer, 1),
+						when & 1 ? EVR_OP_MULTISHOT : 0),
+				 &seen);
+		if (when & 2)
+			loop_rounds(stage->loop, 2);
+		assert_int_equal(seen.all, 0);
+		assert_int_equal(evr_driver_cancel(stage->loop->d, id), 0);
+		assert_int_equal(loop_finish(stage->loop, &seen), -ECANCELED);
+		assert_int_equal(evr_driver_cancel(stage->loop->d, id), -ENOENT);
+		assert_int_equal(evr_bell_ring(peer, evr_peer_self(peer), 1 | 4), 0);
+		loop_submit(stage->loop, evr_op_bell_wait(peer, 1), &seen);
+		assert_int_equal(loop_finish(stage->loop, &seen), 0);
+		if (!second)
+			loop_submit(stage->loop, evr_op_bell_wait(peer, 4), &other);
+		assert_int_equal(loop_finish(stage->loop, &other), 0);
+	}
+	LOOP_UNTIL(stage->loop, !stage_busy(stage));
+}
+
 /* What one peer left untaken is not for the next, though it lies at the same address. */
 static void bell_of_a_peer_that_left_is_not_for_the_next(void **state)
 {
@@ -414,6 +445,7 @@ int main(void)
 		STAGE_TEST(bell_multishot_hears_every_ring),
 		STAGE_TEST(bell_of_a_killed_peer_is_an_event),
 		STAGE_TEST(bell_of_a_peer_that_left_is_not_for_the_next),
+		STAGE_TEST(bell_wait_cancelled_ends_once),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
