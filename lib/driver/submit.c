@@ -263,6 +263,8 @@ int evr_op_restart(struct evr_driver *d, struct slot *s, uint32_t index)
 {
 	int err = op_start(d, s, index, &extra_at(d, index)->op);
 
+	/* Not a signal is what has ended a sleep that delivers nothing. */
+	d->due = true;
 	if (err == -EAGAIN) {
 		s->state = BACKLOG;
 		evr_list_push_front(d, &d->backlog, index);

@@ -359,6 +359,33 @@ static void exact_goes_on_with_the_file_it_began_with(void **state)
 	}
 }
 
+static void *writes_later(void *arg)
+{
+	pair_sleep_us(2000);
+	CHECK(write(*(int *)arg, "more", 4) == 4);
+	return NULL;
+}
+
+/* Half of it ends the kernel's sleep, and delivers nothing: that is no signal. */
+static void exact_in_pieces_is_no_interruption(void **state)
+{
+	struct loop *loop = *state;
+	pthread_t thread;
+	struct seen seen;
+	char buf[8];
+	int fds[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+	assert_int_equal(write(fds[1], "four", 4), 4);
+	loop_submit(loop, evr_op_flagged(evr_op_recv(fds[0], buf, 8, 0), EVR_OP_EXACT), &seen);
+	assert_int_equal(pthread_create(&thread, NULL, writes_later, &fds[1]), 0);
+	assert_int_equal(evr_driver_run(loop->d, 1, EVR_DRIVER_NO_DEADLINE), 1);
+	pthread_join(thread, NULL);
+	assert_int_equal(seen.res, 8);
+	close(fds[0]);
+	close(fds[1]);
+}
+
 /* Written a part at a time, to a terminal: the chain counts against all that was asked for. */
 static void chain_ends_at_a_writev_that_is_short(void **state)
 {
@@ -531,6 +558,7 @@ int main(void)
 		EACH_MODE_TEST(pool_counts_what_is_queued),
 		EACH_MODE_TEST(exact_goes_on_with_the_file_it_began_with),
 		EACH_MODE_TEST(chain_ends_at_a_writev_that_is_short),
+		EACH_MODE_TEST(exact_in_pieces_is_no_interruption),
 		cmocka_unit_test(ring_that_was_closed_ends_no_sleep),
 		cmocka_unit_test(writable_when_all_of_it_finds_room),
 		cmocka_unit_test(writable_when_there_is_a_slot),
