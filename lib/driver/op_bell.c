@@ -213,19 +213,16 @@ static int bell_wait_call(struct evr_driver *d, struct extra *extra, int fd)
 
 	if (!hub)
 		return -ENOMEM;
-	/* Once there is a poll, its edges tell; what is there already tells nothing more. */
 	extra->next = hub->waits;
 	hub->waits = extra;
-	if (!hub->poll_id)
-		hub_poll(hub);
-	if (s->state == DONE) {
-		hub_rest(hub);
-		return -EINPROGRESS;
-	}
+	/* What is there already. What comes from now on a new poll finds when it begins. */
 	hub_collect(hub);
 	hub_deal(hub);
+	if (hub->waits && !hub->poll_id)
+		hub_poll(hub);
 	if (extra->value && s->state == ACTIVE)
 		d->bells_due = d->due = true;
+	hub_rest(hub);
 	return -EINPROGRESS;
 }
 
