@@ -166,7 +166,10 @@ void evr_deliver(struct evr_driver *d, struct slot *s, uint32_t index, int res, 
 	evr_done_fn *fn = s->fn;
 	bool quiet;
 
-	if (res == -ECANCELED && s->flags & S_EXPIRED)
+	/* What a cancel interrupts says so in either way; a close has closed. */
+	if (res == -EINTR && s->flags & S_CANCEL && !(evr_rows[s->op]->flags & ROW_ONCE))
+		done.res = -ECANCELED;
+	if (done.res == -ECANCELED && s->flags & S_EXPIRED)
 		done.res = -ETIME;
 	fill(d, s, index, cflags, &done);
 	quiet = s->flags & (S_ABANDONED | S_BACKGROUND) || (d->closing && !fn);

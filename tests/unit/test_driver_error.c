@@ -313,6 +313,7 @@ static void overflow_of_a_multishot_loses_no_connection(void **state)
 /* A close that returned 0: no byte of a read that was under way comes afterwards. */
 static void nothing_is_written_after_close(void **state)
 {
+	/* On a disk, if there is one: memory would be read at once. */
 	char path[] = "/var/tmp/evering-driver-XXXXXX";
 	int file = mkostemp(path, O_CLOEXEC), direct, round;
 	struct evr_driver_options options = { .struct_sz = sizeof(options), .entries = 32 };
@@ -321,8 +322,15 @@ static void nothing_is_written_after_close(void **state)
 	size_t i;
 	char *buf;
 
+	if (file < 0) {
+		strcpy(path, "/tmp/evering-driver-XXXXXX");
+		file = mkostemp(path, O_CLOEXEC);
+	}
 	assert_true(file >= 0);
-	assert_int_equal(posix_fallocate(file, 0, BIG_SZ), 0);
+	/* A ring that is being taken down interrupts it now and then. */
+	while ((round = posix_fallocate(file, 0, BIG_SZ)) == EINTR)
+		;
+	assert_int_equal(round, 0);
 	direct = open(path, O_RDONLY | O_DIRECT | O_CLOEXEC);
 	if (direct < 0)
 		direct = open(path, O_RDONLY | O_CLOEXEC);

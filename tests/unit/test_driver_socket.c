@@ -253,7 +253,11 @@ static void socket_receives_into_provided_buffers(void **state)
 	assert_int_equal(evr_buffers_destroy(loop->d, 3), -EBUSY);
 	for (i = 0; i < 4; i++) {
 		assert_int_equal(write(fds[1], "0123456789", (size_t)(i + 1)), i + 1);
-		LOOP_UNTIL(loop, seen.all == i + 1);
+		/* The last buffer: some kernels say at once that there is none any more. */
+		LOOP_UNTIL(loop, seen.all > i);
+		loop_rounds(loop, 1);
+		if (seen.terminal)
+			break;
 		assert_int_equal(seen.res, i + 1);
 		assert_true(seen.last_flags & EVR_DONE_BUFFER);
 		assert_ptr_equal(seen.buf, buffers[seen.bid]);
@@ -267,14 +271,18 @@ static void socket_receives_into_provided_buffers(void **state)
 	assert_int_equal(evr_buffers_return(loop->d, 3, 2), 0);
 	assert_int_equal(evr_buffers_return(loop->d, 3, 2), -EBUSY);
 	again = loop_submit(loop, op, &seen);
-	LOOP_UNTIL(loop, seen.all == 1);
+	LOOP_UNTIL(loop, seen.all);
+	loop_rounds(loop, 1);
 	assert_int_equal(seen.bid, 2);
 	assert_memory_equal(seen.buf, "more", 4);
 	/* Another buffer in the same place. */
 	assert_int_equal(evr_buffers_provide(loop->d, 3, 2, buffers[0], 64), 0);
+	if (seen.terminal) {
+		assert_int_equal(seen.res, -ENOBUFS);
+		again = loop_submit(loop, op, &seen);
+	}
 	assert_int_equal(write(fds[1], "last", 4), 4);
-	LOOP_UNTIL(loop, seen.all == 2);
-	assert_ptr_equal(seen.buf, buffers[0]);
+	LOOP_UNTIL(loop, seen.buf == buffers[0]);
 	assert_int_equal(evr_buffers_return(loop->d, 3, 2), 0);
 	close(fds[1]);
 	assert_int_equal(loop_finish(loop, &seen), 0);
