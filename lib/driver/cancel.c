@@ -7,6 +7,9 @@
  */
 #include "driver.h"
 
+/* How long the kernel is left alone with what it cannot cancel yet. */
+#define AGAIN_NS 20000000
+
 void evr_cancel_slot(struct evr_driver *d, struct slot *s, uint32_t index)
 {
 	bool ended = false;
@@ -45,6 +48,28 @@ void evr_cancel_slot(struct evr_driver *d, struct slot *s, uint32_t index)
 		return;
 	d->in_flight--;
 	evr_op_finish(d, s, index, -ECANCELED, 0);
+}
+
+/*
+ * A thread of the kernel is at it. A disk read will end; but one that finds that it would
+ * block goes to wait for its file, and has forgotten that it was cancelled.
+ */
+void evr_cancel_later(struct evr_driver *d, struct slot *s, uint32_t index)
+{
+	if (!(s->flags & S_EXTRA))
+		return;
+	if (s->heap)
+		evr_heap_remove(d, s);
+	evr_heap_add(d, index, evr_now_ns() + AGAIN_NS);
+}
+
+/* Its time has come, and it is still there. */
+void evr_cancel_again(struct evr_driver *d, struct slot *s, uint32_t index)
+{
+	if (s->state != ACTIVE || s->way != EVR_SUPPORT_NATIVE || s->flags & S_LISTED)
+		return;
+	s->flags |= S_LISTED;
+	evr_list_push(d, &d->cancels, index);
 }
 
 int evr_driver_cancel(struct evr_driver *d, uint64_t id)

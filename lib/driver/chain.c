@@ -61,12 +61,8 @@ static bool has_its_turn(const struct evr_driver *d, const struct slot *s, uint3
 
 static void cancel_again(struct evr_driver *d, struct slot *s, uint32_t index)
 {
-	uint16_t flags = s->flags & (S_LINKED | S_CANCEL | S_LISTED);
-
-	if (s->state != ACTIVE || flags != (S_LINKED | S_CANCEL))
-		return;
-	s->flags |= S_LISTED;
-	evr_list_push(d, &d->cancels, index);
+	if (s->flags & S_LINKED && s->flags & S_CANCEL)
+		evr_cancel_again(d, s, index);
 }
 
 /* The kernel finds no member that it has not begun. One whose turn has come is asked again. */

@@ -431,6 +431,8 @@ static inline bool ring_has_room(struct evr_driver *d, uint32_t nr)
 /* cancel.c */
 void evr_cancel_slot(struct evr_driver *d, struct slot *s, uint32_t index);
 void evr_cancel_all(struct evr_driver *d);
+void evr_cancel_later(struct evr_driver *d, struct slot *s, uint32_t index);
+void evr_cancel_again(struct evr_driver *d, struct slot *s, uint32_t index);
 
 /* chain.c */
 void evr_chain_next(struct evr_driver *d, struct slot *s, uint32_t index, int res);

@@ -286,10 +286,14 @@ static void reap_cancel(struct evr_driver *d, uint64_t id, int res)
 	struct slot *s;
 
 	d->cancels_out--;
-	if (res != -ENOENT)
+	if (res != -ENOENT && res != -EALREADY)
 		return;
 	s = slot_of(d, of, &index);
-	if (s && s->flags & S_LINKED)
+	if (!s || s->state != ACTIVE)
+		return;
+	if (res == -EALREADY)
+		evr_cancel_later(d, s, index);
+	else if (s->flags & S_LINKED)
 		evr_chain_not_found(d, s, index);
 }
 

@@ -118,6 +118,8 @@ void evr_heap_fire(struct evr_driver *d)
 			timer_fire(d, s, index, now_ns);
 			continue;
 		}
+		if (s->flags & S_CANCEL)
+			evr_cancel_again(d, s, index);
 		if (s->state == DONE || s->flags & S_CANCEL)
 			continue;
 		s->flags |= S_EXPIRED;
