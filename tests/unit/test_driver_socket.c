@@ -3,6 +3,7 @@
 #include "loop.h"
 
 #include <netinet/in.h>
+#include <sys/resource.h>
 #include <sys/un.h>
 
 struct ends {
@@ -225,6 +226,98 @@ static void socket_accept_multishot_takes_all(void **state)
 	close(e.listener);
 }
 
+#define CROWD_MAX 10000
+
+static struct {
+	int nr, want, received, cancelled;
+	char bytes[CROWD_MAX];
+	int fds[CROWD_MAX];
+} crowd;
+
+static void crowd_received(struct evr_driver *d, const struct evr_completion *done)
+{
+	crowd.received += done->res == 1;
+	crowd.cancelled += done->res == -ECANCELED;
+}
+
+static void crowd_accepted(struct evr_driver *d, const struct evr_completion *done)
+{
+	struct evr_op op;
+
+	if (done->res == -ECANCELED)
+		return;
+	CHECK(done->res >= 0 && crowd.nr < crowd.want);
+	crowd.fds[crowd.nr] = done->res;
+	op = evr_op_then(evr_op_recv(done->res, &crowd.bytes[crowd.nr], 1, 0), crowd_received,
+			 NULL);
+	CHECK(evr_driver_submit(d, &op, NULL) == 0);
+	crowd.nr++;
+}
+
+/* Every other one says something; all stay until the other end of the pipe is closed. */
+static void crowd_of_clients(const struct sockaddr_in *to, int stay)
+{
+	int i, fd;
+	char byte;
+
+	for (i = 0; i < crowd.want; i++) {
+		fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		CHECK(fd >= 0 && !connect(fd, (const struct sockaddr *)to, sizeof(*to)));
+		CHECK(i % 2 || send(fd, "x", 1, 0) == 1);
+	}
+	CHECK(read(stay, &byte, 1) == 0);
+	_exit(0);
+}
+
+/* All are there at once, each with an op in flight; a close cancels those that said nothing. */
+static void socket_crowd_is_served_and_let_go(void **state)
+{
+	struct evr_driver_options options = { .struct_sz = sizeof(options),
+					      .entries = 1024,
+					      .completions = 32768,
+					      .backlog_max = CROWD_MAX };
+	struct rlimit limit;
+	struct loop *loop;
+	struct evr_op op;
+	struct ends e;
+	int stay[2], i;
+	pid_t pid;
+
+	memset(&crowd, 0, sizeof(crowd));
+	crowd.want = getenv("EVERING_TEST_LONG") ? CROWD_MAX : 500;
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	limit.rlim_cur = limit.rlim_max;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	/* The emulation has a duplicate of each. */
+	if (limit.rlim_cur < 2u * (unsigned int)crowd.want + 100)
+		crowd.want = (int)limit.rlim_cur / 2 - 100;
+	assert_int_equal(loop_open_with(state, &options), 0);
+	loop = *state;
+	ends_listen(&e);
+	assert_int_equal(listen(e.listener, 4096), 0);
+	assert_int_equal(pipe2(stay, O_CLOEXEC), 0);
+	pid = fork();
+	if (!pid) {
+		close(stay[1]);
+		crowd_of_clients(&e.address, stay[0]);
+	}
+	op = evr_op_flagged(evr_op_accept(e.listener, NULL, NULL, 0), EVR_OP_MULTISHOT);
+	op = evr_op_then(op, crowd_accepted, NULL);
+	assert_int_equal(evr_driver_submit(loop->d, &op, NULL), 0);
+	LOOP_UNTIL(loop, crowd.nr == crowd.want && crowd.received == (crowd.want + 1) / 2);
+	assert_int_equal(loop_busy(loop), crowd.want / 2 + 1);
+	assert_int_equal(evr_driver_close(loop->d, pair_deadline()), 0);
+	loop->d = NULL;
+	assert_int_equal(crowd.cancelled, crowd.want / 2);
+	close(stay[1]);
+	close(stay[0]);
+	pair_join(pid);
+	for (i = 0; i < crowd.nr; i++)
+		close(crowd.fds[i]);
+	close(e.listener);
+	assert_int_equal(loop_close(state), 0);
+}
+
 static void socket_receives_into_provided_buffers(void **state)
 {
 	struct loop *loop = *state;
@@ -357,6 +450,7 @@ int main(void)
 		EACH_MODE_TEST(socket_connect_refused_says_so),
 		EACH_MODE_TEST(socket_messages_carry_fds),
 		EACH_MODE_TEST(socket_accept_multishot_takes_all),
+		cmocka_unit_test(socket_crowd_is_served_and_let_go),
 		EACH_MODE_TEST(socket_receives_into_provided_buffers),
 		EACH_MODE_TEST(socket_abandoned_receive_gives_its_buffer_back),
 		EACH_MODE_TEST(socket_zero_copy_tells_when_the_buffer_is_free),
