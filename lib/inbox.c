@@ -34,6 +34,7 @@
 struct evr_inbox_lane {
 	struct evr_spsc ring;
 	struct evr_peer_id from; /* who has sent what comes next */
+	uint64_t turn; /* shared segment: its owner word; 0: of one that we have not met */
 };
 
 static int lane_name(char *out, const char *name, uint32_t slot)
@@ -188,6 +189,7 @@ static void lane_try(struct evr_inbox *box, uint32_t slot)
 				(uint32_t)g->unit_sz))
 		return;
 	lane->from = (struct evr_peer_id){ .slot = slot };
+	lane->turn = 0;
 	if (box->control.far) {
 		evr_spsc_expect(&lane->ring, id);
 		lane->from = id;
@@ -259,27 +261,48 @@ static void lane_rest(struct evr_inbox *box, uint32_t slot)
 		evr_spsc_forget(ring);
 }
 
+/* What comes next is of who had the lane before this turn; whom we know if it was the last. */
+static void lane_from_before(struct evr_inbox_lane *lane, uint64_t u_owner)
+{
+	uint64_t session = u_owner >> OWNER_SESSION_SHIFT,
+		 known = lane->turn >> OWNER_SESSION_SHIFT;
+
+	if (lane->turn && !((session - known - 1) & 0xff))
+		return;
+	lane->turn = 0;
+	lane->from.incarnation = 0;
+}
+
 /*
- * Of the messages that wait in a lane, those of one sender: in a shared segment a
+ * Of the @nr messages that were seen in a lane, those of one sender: in a shared segment a
  * successor in the slot goes on where the last one stopped, and says where.
  */
 static uint32_t lane_attribute(struct evr_inbox_lane *lane, uint32_t nr)
 {
 	struct evr_lane *l = &lane->ring.lane;
-	uint64_t u_owner, u_base;
+	uint64_t u_owner, u_partner, u_base, u_now;
 
 	if (l->far)
 		return nr;
-	/* Until it has said where it begins, what is there is not its own. */
 	u_owner = evr_a64_load_acquire(l->other_owner);
-	if (!owner_same_turn(u_owner, evr_a64_load_acquire(&l->other->partner))) /* INBOX-TURN */
+	u_partner = evr_a64_load_acquire(&l->other->partner); /* INBOX-TURN */
+	u_base = evr_a64_load_acquire(&l->other->base); /* INBOX-TURN */
+	u_now = evr_a64_load_acquire(l->other_owner);
+	/* Until it has said where it begins, and if it came while we looked, nothing seen is its own. */
+	if (!owner_same_turn(u_now, u_partner) || !owner_same_turn(u_now, u_owner)) {
+		if (!owner_same_turn(u_now, lane->turn))
+			lane_from_before(lane, u_now);
 		return nr;
-	u_base = evr_a64_load_acquire(&l->other->base);
+	}
 	/* Not yet there? Of a hostile one any answer is as good. */
-	if (u_base - l->pos - 1 < l->span)
+	if (u_base - l->pos - 1 < l->span) {
+		lane_from_before(lane, u_now);
 		return u_base - l->pos < nr ? (uint32_t)(u_base - l->pos) : nr;
-	if (owner_id(u_owner).slot == lane->from.slot)
-		lane->from = owner_id(u_owner);
+	}
+	if (owner_id(u_now).slot != lane->from.slot)
+		return nr;
+	lane->from = owner_id(u_now);
+	lane->turn = u_now;
 	return nr;
 }
 
@@ -289,11 +312,13 @@ static const void *lane_peek(struct evr_inbox *box, uint32_t slot, uint32_t *nr,
 {
 	struct evr_inbox_lane *lane = &box->lanes[slot];
 	uint32_t left = box->current == slot ? box->quota - box->taken : box->quota;
+	uint32_t seen = left ? evr_spsc_avail(&lane->ring) : 0;
 	const void *at;
 
 	*nr = *nr < left ? *nr : left;
-	/* So many are there; the look may have met the sender. */
-	if (!*nr || !evr_spsc_avail(&lane->ring))
+	/* What a further look would find may be of the next in that slot. */
+	*nr = *nr < seen ? *nr : seen;
+	if (!*nr)
 		return NULL;
 	*nr = lane_attribute(lane, *nr);
 	at = evr_spsc_peek(&lane->ring, nr);

@@ -110,7 +110,7 @@ EVR_API void evr_inbox_quota(struct evr_inbox *box, uint32_t nr);
  * evr_inbox_peek() - the oldest messages of the sender whose turn it is, in place.
  * @nr: in: wanted; out: how many lie there.
  * @from: out, unless NULL: who sent them; incarnation 0: one that had the slot before
- *	its present holder, and that this receiver has not met.
+ *	its present holder, and that this receiver has not met, or cannot tell from one that it has.
  * Return: where; NULL when no lane has any. Copy what is to be checked before it is used.
  */
 EVR_API const void *evr_inbox_peek(struct evr_inbox *box, uint32_t *nr, struct evr_peer_id *from);

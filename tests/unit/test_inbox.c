@@ -226,6 +226,49 @@ static void inbox_missing_hint_loses_nothing(void **state)
 	evr_peer_detach(a);
 }
 
+/* One that came and went between two that the receiver has met is neither of them. */
+static void inbox_message_of_one_not_met_is_no_others(void **state)
+{
+	struct evr_inbox_sender sender;
+	struct evr_peer_id first, second, from;
+	struct evr_inbox box;
+	struct evr_peer *a;
+	uint64_t got;
+	uint64_t n;
+
+	make("b");
+	assert_int_equal(evr_inbox_open(&box, pair->peer, "b", 0), 0);
+	for (n = 1; n <= 3; n++) {
+		a = attach();
+		if (n == 1)
+			first = evr_peer_self(a);
+		if (n == 2)
+			second = evr_peer_self(a);
+		assert_int_equal(evr_inbox_join(&sender, a, "b", 0), 0);
+		send_one(&sender, n);
+		if (n == 2) {
+			evr_inbox_leave(&sender);
+			evr_peer_detach(a);
+			pair_settle(pair);
+			continue;
+		}
+		if (n == 3) {
+			assert_int_equal(evr_inbox_pop(&box, &got, 1, &from), 1);
+			assert_true(got == 2);
+			assert_int_equal(from.slot, second.slot);
+			assert_true(from.incarnation != first.incarnation);
+			assert_true(from.incarnation != evr_peer_self(a).incarnation);
+		}
+		take(&box, n, a);
+		evr_inbox_leave(&sender);
+		if (n == 1)
+			assert_empty(&box);
+		evr_peer_detach(a);
+		pair_settle(pair);
+	}
+	evr_inbox_close(&box);
+}
+
 /* Who comes next into the slot of a sender is not taken for the one that was there. */
 static void inbox_messages_are_of_who_sent_them(void **state)
 {
@@ -597,6 +640,7 @@ int main(void)
 		CASE(inbox_of_another_size_is_refused),
 		CASE(inbox_missing_hint_loses_nothing),
 		CASE(inbox_messages_are_of_who_sent_them),
+		CASE(inbox_message_of_one_not_met_is_no_others),
 		CASE(inbox_senders_keep_their_order),
 		CASE(inbox_sender_that_comes_at_each_step_is_heard),
 		CASE(inbox_sender_killed_at_each_step_harms_no_other),
