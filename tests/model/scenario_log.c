@@ -17,6 +17,7 @@ struct state {
 	uint64_t written[MODEL_PROCS_MAX]; /* by calls that came back */
 	uint64_t last[MODEL_PROCS_MAX]; /* released, of whom */
 	uint64_t peeked[MODEL_PROCS_MAX]; /* seen, and perhaps not released */
+	struct evr_a64 *noted; /* the consumer's position for its successor */
 };
 
 static void setup(void *state)
@@ -182,4 +183,83 @@ SCENARIO(log_dies) = {
 	.end = all_adds_up,
 	.check = { { MODEL_SC, 2, 1, 0 }, { MODEL_SC, 1, 2, 0 } },
 	.longer = { { MODEL_SC, 3, 1, 0 }, { MODEL_SC, 2, 2, 0 }, { MODEL_WEAK, 2, 1, 2 } },
+};
+
+/*
+ * Cells, ledgers and a record's length are anybody's to write: those who keep to the rules
+ * come to an end, and no record is longer than what is there for it.
+ */
+static void scribble(struct evr_peer *peer, void *state)
+{
+	struct state *s = state;
+	struct evr_log *log = &s->logs[0];
+	struct evr_a64 *words[] = {
+		(struct evr_a64 *)log->cells.cells, (struct evr_a64 *)(log->cells.cells + 8),
+		(struct evr_a64 *)log->data, &log->cells.shared->ledgers[0],
+		s->noted,
+	};
+
+	model_scribble(words, 5, 1);
+}
+
+static void write_and_close(struct evr_peer *peer, void *state)
+{
+	struct state *s = state;
+
+	write_one(s, RECORD_MAX);
+	write_one(s, 16);
+	evr_log_close(&s->logs[1]);
+}
+
+static void read_in_bounds(struct evr_peer *peer, void *state)
+{
+	struct evr_log *log = &((struct state *)state)->logs[2];
+	uint8_t buffer[CAPACITY];
+	const uint8_t *from;
+	uint64_t sz;
+	int i;
+
+	for (i = 0; i < 3; i++) {
+		from = evr_log_peek(log, &sz);
+		if (!from)
+			continue;
+		MODEL_CHECK(sz <= log->record_max);
+		evr_copy_out(buffer, from, sz);
+		evr_log_release(log);
+	}
+	evr_log_close(log);
+}
+
+static void setup_written(void *state)
+{
+	struct state *s = state;
+
+	setup(s);
+	s->noted = &s->logs[2].lane.mine->pos;
+	MODEL_CHECK(!evr_log_write(&s->logs[0], &(uint64_t){ 1 }, 8));
+}
+
+/* The next one begins somewhere, and comes to an end too. */
+static void next_ends(void *state)
+{
+	struct evr_log next;
+	uint64_t value, nr = 0;
+
+	MODEL_CHECK(evr_reap_dead(model_auditor(), NULL) >= 0);
+	MODEL_CHECK(!evr_log_open(&next, model_auditor(), "l", EVR_CONSUMER));
+	while (nr <= CAPACITY / 64 && evr_log_read(&next, &value, sizeof(value)) >= 0)
+		nr++;
+	MODEL_CHECK(nr <= CAPACITY / 64);
+	evr_log_close(&next);
+}
+
+SCENARIO(log_hostile) = {
+	.name = "log-hostile",
+	.state_sz = sizeof(struct state),
+	.steps_max = 50000,
+	.procs = { { "hostile", scribble }, { "writer", write_and_close }, { "reader", read_in_bounds } },
+	.setup = setup_written,
+	.end = next_ends,
+	.check = { { MODEL_SC, 1, 0, 0 } },
+	.longer = { { MODEL_SC, 2, 0, 0 }, { MODEL_SC, 1, 1, 0 } },
 };
