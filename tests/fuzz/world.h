@@ -5,10 +5,13 @@
 
 #include <evering/evering.h>
 
-#define WORLD_SHARED_SZ (256U << 10)
+#define WORLD_SHARED_SZ (512U << 10)
 #define WORLD_PEERS 64 /* so that masks of peers have more words than one */
 
 /* Of a segment of these sizes. 0, or what failed. */
 int world_make(struct evr_peer *peer);
+
+/* This process' own, made at the first call, and as it was made at each: a peer of it. */
+struct evr_peer *world_begin(void);
 
 #endif
