@@ -29,7 +29,10 @@
 #define POOL_LAYOUT 0x31304c4f4f505645ULL /* "EVPOOL01"; the last two are the version */
 #define BLOCKS_MAX (1U << 20)
 
-/* Place the classes. Return: bytes of the object; 0: they are not possible. */
+/*
+ * Place the classes; without a header only to see how large it is. Return: bytes of the
+ * object; 0: they are not possible.
+ */
 static uint64_t pool_plan(struct pool_map *map, const struct evr_pool_class *classes, uint64_t nr)
 {
 	uint64_t ctl = sizeof(struct pool_header), off, blocks = 0;
@@ -51,7 +54,9 @@ static uint64_t pool_plan(struct pool_map *map, const struct evr_pool_class *cla
 		map->classes[i].sz = EVR_ROUND_UP(classes[i].sz, EVR_HEAP_UNIT);
 		map->classes[i].nr = classes[i].nr;
 		map->classes[i].off = map->object.off + off;
-		map->classes[i].ctl = (struct evr_a64 *)((unsigned char *)map->header + ctl);
+		if (map->header)
+			map->classes[i].ctl =
+				(struct evr_a64 *)((unsigned char *)map->header + ctl);
 		ctl += 8ULL * classes[i].nr;
 		off += (uint64_t)map->classes[i].sz * classes[i].nr;
 		off = EVR_ROUND_UP(off, EVR_LINE_SZ);
