@@ -251,16 +251,17 @@ static bool call_match(struct evr_call *call, struct evr_call_completion *done)
 
 int evr_call_complete(struct evr_call *call, struct evr_call_completion *done)
 {
-	int err, expired;
+	int err = -EAGAIN, expired, strange;
 
 	memset(done, 0, sizeof(*done));
-	for (;;) {
+	for (strange = 0; strange < CALL_STRANGE_MAX; strange++) {
 		err = evr_channel_recv(call->ch, &done->message);
 		if (err)
 			break;
 		if (call_match(call, done))
 			return 0;
 		evr_channel_release(call->ch, &done->message);
+		err = -EAGAIN;
 	}
 	memset(&done->message, 0, sizeof(done->message));
 	if (err == -EAGAIN || err == -ENOTCONN || err == -EBUSY) {
@@ -292,13 +293,16 @@ int evr_call_complete_wait(struct evr_call *call, struct evr_waiter *waiter,
 	struct call_wait wait = { .call = call };
 	struct evr_need *needs[2];
 	uint64_t until_ns;
-	int err;
+	int err, rounds = 0;
 
 	for (;;) {
 		wait.next_ns = evr_a64_load_relaxed(&call->next_ns);
 		err = evr_call_complete(call, done);
 		if (err != -EAGAIN && err != -ENOTCONN)
 			return err;
+		/* Something may be there at once, again and again. */
+		if (rounds++ && evr_now_ns() >= deadline_ns)
+			return -ETIMEDOUT;
 		needs[0] = &call->ch->rx[0].lane.mine->need;
 		needs[1] = &call->ch->rx[1].lane.mine->need;
 		until_ns = wait.next_ns < deadline_ns ? wait.next_ns : deadline_ns;

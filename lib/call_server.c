@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <evering/bell.h>
 #include <evering/call.h>
 
 #include "channel.h"
@@ -67,10 +68,10 @@ int evr_call_take(struct evr_call_server *server, struct evr_message *request)
 {
 	struct evr_call_taken *t;
 	struct evr_message m;
-	int err;
+	int err = -EAGAIN, strange;
 
 	pthread_mutex_lock(&server->recv_lock);
-	for (;;) {
+	for (strange = 0; strange < CALL_STRANGE_MAX; strange++) {
 		/* What is no request needs no place. */
 		err = evr_channel_peek(server->ch, &m);
 		t = taken_find(server, 0);
@@ -89,6 +90,7 @@ int evr_call_take(struct evr_call_server *server, struct evr_message *request)
 		}
 		server_note(server, &m);
 		evr_channel_release(server->ch, &m);
+		err = -EAGAIN;
 	}
 	pthread_mutex_unlock(&server->recv_lock);
 	return err;
@@ -97,12 +99,15 @@ int evr_call_take(struct evr_call_server *server, struct evr_message *request)
 int evr_call_take_wait(struct evr_call_server *server, struct evr_waiter *waiter,
 		       struct evr_message *request, uint64_t deadline_ns)
 {
-	int err;
+	int err, rounds = 0;
 
 	for (;;) {
 		err = evr_call_take(server, request);
 		if (err != -EAGAIN && err != -ENOTCONN)
 			return err;
+		/* Something may be there at once, again and again. */
+		if (rounds++ && evr_now_ns() >= deadline_ns)
+			return -ETIMEDOUT;
 		err = evr_channel_wait_any(&server->ch, 1, 0, waiter, deadline_ns);
 		if (err < 0)
 			return err;

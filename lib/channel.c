@@ -21,31 +21,9 @@
 
 static const struct evr_channel_end unused_ends[2];
 
-/* {turn:56 | own session:8}; of owner word 0: to nobody. */
-static uint64_t link_to(uint64_t owner, uint64_t self)
-{
-	return (owner & ~OWNER_STATE) | (self >> OWNER_SESSION_SHIFT & 0xff);
-}
-
-/* Was it written by the turn that this owner word stands for? */
-static bool link_is_of(uint64_t u_link, uint64_t owner)
-{
-	return (u_link & 0xff) == (owner >> OWNER_SESSION_SHIFT & 0xff);
-}
-
-static bool link_is_free(uint64_t u_link)
-{
-	return !(u_link >> OWNER_SLOT_SHIFT);
-}
-
 static const struct evr_a64 *other_owner(const struct evr_channel *ch)
 {
 	return ch->rx[CHANNEL_NORMAL].lane.other_owner;
-}
-
-static uint64_t self_owner(const struct evr_channel *ch)
-{
-	return ch->rx[CHANNEL_NORMAL].lane.held;
 }
 
 /* Has this holder of the other role ended, in whatever way? */
@@ -104,22 +82,23 @@ int evr_channel_create(struct evr_peer *peer, const char *name,
 		       const struct evr_channel_options *options)
 {
 	struct evr_channel_options o;
+	bool isolated = evr_dir_is_isolated(peer);
 	struct evr_channel_tail *tail;
 	struct evr_object object;
 	struct plan c;
 	uint8_t *at;
+	uint64_t sz;
 	int err, k;
 
 	err = evr_options_read(&o, sizeof(o), options, "evr_channel_options");
-	if (!err && evr_dir_is_isolated(peer))
-		err = evr_fail(-EOPNOTSUPP, "channel '%s': in an isolated segment", name);
 	if (!err)
 		err = plan_fill(&c, name, &o);
 	if (err)
 		return err;
-	err = evr_dir_create(peer, name, EVR_KIND_CHANNEL,
-			     2 * (lane_room(&c.lanes[0]) + lane_room(&c.lanes[1])) + sizeof(*tail),
-			     &object);
+	sz = 2 * (lane_room(&c.lanes[0]) + lane_room(&c.lanes[1])) + sizeof(*tail);
+	if (isolated)
+		sz += evr_channel_far_sz();
+	err = evr_dir_create_own(peer, name, EVR_KIND_CHANNEL, sz, &object);
 	if (err)
 		return err;
 	at = evr_peer_at(peer, object.off, object.sz);
@@ -136,13 +115,9 @@ int evr_channel_create(struct evr_peer *peer, const char *name,
 	tail = (struct evr_channel_tail *)at;
 	evr_copy_in(tail->ends, unused_ends, sizeof(unused_ends));
 	evr_copy_in(&tail->geometry, &c.geometry, sizeof(c.geometry));
+	if (isolated)
+		evr_channel_far_format((uint8_t *)(tail + 1));
 	return evr_dir_publish(peer, &object);
-}
-
-/* Lane k of the object, as this role has it. */
-static struct evr_bytes *channel_stream(struct evr_channel *ch, enum evr_channel_role role, int k)
-{
-	return k % 2 == (int)role ? &ch->tx[k / 2] : &ch->rx[k / 2];
 }
 
 /* The tail came from memory that others write. */
@@ -178,7 +153,7 @@ static int tail_map(struct evr_channel *ch, enum evr_channel_role role, uint64_t
 		return evr_fail(-EBADMSG, "channel '%s': the name of its heap has no end", o->name);
 	ch->mine = &tail->ends[role];
 	ch->other = &tail->ends[!role];
-	return 0;
+	return evr_dir_is_isolated(ch->peer) ? evr_channel_far_begin(ch, off) : 0;
 }
 
 /* All lanes after the one that took the role, and the tail. */
@@ -218,9 +193,9 @@ static int channel_may_begin(const struct evr_channel *ch)
 
 	if (is_over(ch, u_owner))
 		return 0;
-	if (!(link_is_of(u_link, u_owner) && !link_is_free(u_link)) &&
-	    !(link_is_of(last, before) && owner_same_turn(last, u_owner) &&
-	      !(link_is_of(u_past, u_owner) && owner_same_turn(u_past, before))))
+	if (!(channel_link_is_of(u_link, u_owner) && !channel_link_is_free(u_link)) &&
+	    !(channel_link_is_of(last, before) && owner_same_turn(last, u_owner) &&
+	      !(channel_link_is_of(u_past, u_owner) && owner_same_turn(u_past, before))))
 		return 0;
 	return evr_fail(-EBUSY, "channel '%s': peer %u at the other end has not let go of the last",
 			ch->rx[0].lane.object.name, owner_id(u_owner).slot);
@@ -251,21 +226,31 @@ static int stream_skip(struct evr_channel *ch, struct evr_bytes *stream)
 	return 0;
 }
 
+/* Blocks of another peer are read without a handle of its heap. */
+static bool takes_blocks(const struct evr_channel *ch)
+{
+	return ch->far ? *ch->geometry.heap : !!ch->recv_heap;
+}
+
 /* Nothing is sent, received, granted or shut in this session. */
 static void session_reset(struct evr_channel *ch)
 {
+	if (ch->far)
+		evr_channel_far_reset(ch);
 	ch->sent_messages = 0;
 	ch->sent_bytes = 0;
 	ch->released_messages = 0;
 	ch->released_bytes = 0;
 	ch->shut_send = false;
 	ch->shut_recv = false;
-	evr_a64_store_relaxed(&ch->mine->shut, ch->recv_heap ? EVR_CHANNEL_BLOCKS : 0);
+	evr_a64_store_relaxed(&ch->mine->shut, takes_blocks(ch) ? EVR_CHANNEL_BLOCKS : 0);
 	evr_a64_store_relaxed(&ch->mine->released, 0);
 	evr_a64_store_relaxed(&ch->mine->credit_messages, ch->window_messages);
 	evr_a64_store_relaxed(&ch->mine->credit_bytes, ch->window_bytes);
 	/* Whoever comes sees all of it, and that we are there for anybody. */
-	evr_a64_store_release(&ch->mine->link, link_to(0, self_owner(ch))); /* CHAN-MEET */
+	evr_a64_store_release(&ch->mine->link, channel_link(0, channel_self(ch))); /* CHAN-MEET */
+	if (ch->far)
+		evr_channel_far_announce(ch);
 }
 
 static int channel_begin(struct evr_channel *ch)
@@ -273,6 +258,12 @@ static int channel_begin(struct evr_channel *ch)
 	uint64_t u_owner;
 	int err;
 
+	ch->window_messages = ch->geometry.window_messages;
+	ch->window_bytes = ch->geometry.window_bytes;
+	if (ch->far) {
+		session_reset(ch);
+		return 0;
+	}
 	err = channel_may_begin(ch);
 	if (!err)
 		err = stream_skip(ch, &ch->rx[CHANNEL_NORMAL]);
@@ -280,8 +271,6 @@ static int channel_begin(struct evr_channel *ch)
 		err = stream_skip(ch, &ch->rx[CHANNEL_URGENT]);
 	if (err)
 		return err;
-	ch->window_messages = ch->geometry.window_messages;
-	ch->window_bytes = ch->geometry.window_bytes;
 	u_owner = evr_a64_load_acquire(other_owner(ch)); /* LANE-ROLE */
 	if (is_over(ch, u_owner))
 		ch->past = u_owner;
@@ -299,19 +288,25 @@ int evr_channel_open(struct evr_channel *ch, struct evr_peer *peer, const char *
 	memset(ch, 0, sizeof(*ch));
 	if (role != EVR_CHANNEL_A && role != EVR_CHANNEL_B)
 		return evr_fail(-EINVAL, "channel '%s': role %d is none", name, (int)role);
-	if (evr_dir_is_isolated(peer))
-		return evr_fail(-EOPNOTSUPP, "channel '%s': in an isolated segment", name);
 	ch->peer = peer;
+	ch->role = (uint8_t)role;
+	if (evr_dir_is_isolated(peer)) {
+		err = evr_channel_far_prepare(peer, name);
+		if (err)
+			return err;
+	}
 	first = &channel_stream(ch, role, 0)->lane;
 	err = evr_lane_open(first, peer, name, EVR_KIND_CHANNEL,
 			    role == EVR_CHANNEL_A ? EVR_PRODUCER : EVR_CONSUMER);
 	if (err)
 		return err;
+	first->led = first->far;
 	err = channel_map(ch, role, type_tag);
 	if (!err)
 		err = channel_begin(ch);
 	if (err) {
 		evr_lane_abandon(first);
+		evr_channel_far_fini(ch);
 		ch->mine = NULL;
 	}
 	return err;
@@ -322,7 +317,8 @@ static int heap_check(const struct evr_channel *ch, const struct evr_heap *heap)
 {
 	const char *name = ch->geometry.heap;
 
-	if (!heap || (*name && heap->own && !strcmp(name, heap->own->map.object.name)))
+	if (!heap || (*name && heap->own && !strcmp(name, heap->own->map.object.name) &&
+		      (!ch->far || heap->own->map.writable)))
 		return 0;
 	return evr_fail(-EINVAL, "channel '%s': its heap is '%s', not '%s'",
 			ch->rx[0].lane.object.name, name,
@@ -341,6 +337,10 @@ int evr_channel_bind(struct evr_channel *ch, struct evr_heap *send, struct evr_h
 	if (err)
 		return err;
 	ch->send_heap = send;
+	if (ch->far) {
+		evr_channel_unlend_past(ch);
+		return 0;
+	}
 	ch->recv_heap = recv;
 	if (recv)
 		evr_a64_fetch_or(&ch->mine->shut, EVR_CHANNEL_BLOCKS);
@@ -353,7 +353,7 @@ int evr_channel_bind(struct evr_channel *ch, struct evr_heap *send, struct evr_h
 uint64_t evr_channel_meet(struct evr_channel *ch)
 {
 	uint64_t partner = evr_a64_load_relaxed(&ch->partner);
-	uint64_t self = self_owner(ch);
+	uint64_t self = channel_self(ch);
 	uint64_t u_owner, u_link;
 
 	if (partner)
@@ -363,23 +363,23 @@ uint64_t evr_channel_meet(struct evr_channel *ch)
 	    owner_same_turn(u_owner, ch->past))
 		return 0;
 	u_link = evr_a64_load_acquire(&ch->other->link); /* CHAN-MEET */
-	if (!link_is_of(u_link, u_owner) ||
-	    (!link_is_free(u_link) && !owner_same_turn(u_link, self)))
+	if (!channel_link_is_of(u_link, u_owner) ||
+	    (!channel_link_is_free(u_link) && !owner_same_turn(u_link, self)))
 		return 0;
 	if (!evr_a64_cas(&ch->partner, &partner, owner_with(u_owner, OWNER_HELD)))
 		return partner; /* our other thread was faster */
 	partner = owner_with(u_owner, OWNER_HELD);
-	evr_a64_store_release(&ch->mine->link, link_to(partner, self));
+	evr_a64_store_release(&ch->mine->link, channel_link(partner, self));
 	evr_fence(); /* CHAN-MEET */
 	if (owner_same_turn(evr_a64_load_acquire(other_owner(ch)), partner))
 		return partner;
 	/* It has gone, and the next has come without having seen our link. */
-	evr_a64_store_release(&ch->mine->link, link_to(0, self));
+	evr_a64_store_release(&ch->mine->link, channel_link(0, self));
 	evr_a64_store_relaxed(&ch->partner, 0);
 	return 0;
 }
 
-enum evr_ring_state evr_channel_look(struct evr_channel *ch, const struct evr_bytes *streams)
+enum evr_ring_state evr_channel_look(struct evr_channel *ch, struct evr_bytes *streams)
 {
 	uint64_t partner, u_owner;
 
@@ -391,6 +391,8 @@ enum evr_ring_state evr_channel_look(struct evr_channel *ch, const struct evr_by
 		return EVR_RING_CORRUPT;
 	if (!evr_peer_is_live(ch->peer, evr_peer_self(ch->peer)))
 		return EVR_RING_REVOKED;
+	if (ch->far)
+		return evr_channel_far_state(ch, streams);
 	partner = evr_channel_meet(ch);
 	u_owner = evr_a64_load_acquire(other_owner(ch)); /* LANE-ROLE */
 	if (owner_state(u_owner) > OWNER_DEAD)
@@ -410,13 +412,21 @@ enum evr_ring_state evr_channel_state(struct evr_channel *ch)
 	return evr_channel_look(ch, NULL);
 }
 
-struct evr_peer_id evr_channel_other(const struct evr_channel *ch)
+static struct evr_peer_id owner_id_or_none(uint64_t u_owner)
 {
-	uint64_t u_owner = ch->mine ? evr_a64_load_acquire(other_owner(ch)) : OWNER_FREE;
-
 	if (owner_state(u_owner) != OWNER_HELD)
 		return (struct evr_peer_id){ .slot = EVR_SLOT_ANY };
 	return owner_id(u_owner);
+}
+
+struct evr_peer_id evr_channel_other(const struct evr_channel *ch)
+{
+	uint64_t u_owner;
+
+	if (ch->far)
+		return owner_id_or_none(evr_a64_load_acquire(&ch->partner));
+	u_owner = ch->mine ? evr_a64_load_acquire(other_owner(ch)) : OWNER_FREE;
+	return owner_id_or_none(u_owner);
 }
 
 void evr_channel_wake(struct evr_channel *ch)
@@ -438,26 +448,48 @@ static void session_end(struct evr_channel *ch)
 		return;
 	evr_channel_recover(ch);
 	evr_channel_drop(ch);
-	evr_channel_drop_staged(ch);
+	if (ch->far)
+		evr_channel_unlend_all(ch);
+	else
+		evr_channel_drop_staged(ch);
 	ch->past = partner;
-	evr_a64_store_relaxed(&ch->mine->past, link_to(partner, self_owner(ch)));
+	evr_a64_store_relaxed(&ch->mine->past, channel_link(partner, channel_self(ch)));
 	evr_a64_store_relaxed(&ch->partner, 0);
+}
+
+/* For who runs alone. */
+static enum evr_ring_state look_both(struct evr_channel *ch)
+{
+	evr_channel_look(ch, ch->rx);
+	return evr_channel_look(ch, ch->tx);
+}
+
+/* Does the other end live, and may it still do something in this session? */
+static bool session_lasts(struct evr_channel *ch, uint64_t partner)
+{
+	uint64_t u_owner;
+
+	/* Whom nobody trusts anyway does not keep us by nonsense. */
+	if (ch->far)
+		return look_both(ch) == EVR_RING_OK;
+	u_owner = evr_a64_load_acquire(other_owner(ch)); /* LANE-ROLE */
+	return owner_same_turn(u_owner, partner) && !is_over(ch, u_owner);
 }
 
 int evr_channel_forget(struct evr_channel *ch)
 {
-	uint64_t partner, u_owner;
+	uint64_t partner;
 
 	if (!ch->mine)
 		return evr_fail(-EPIPE, "this end of the channel is closed");
 	partner = evr_a64_load_relaxed(&ch->partner);
-	u_owner = evr_a64_load_acquire(other_owner(ch)); /* LANE-ROLE */
 	if (!partner)
 		return 0;
-	if (owner_same_turn(u_owner, partner) && !is_over(ch, u_owner))
+	if (session_lasts(ch, partner))
 		return evr_fail(-EBUSY, "channel '%s': peer %u is at the other end",
 				ch->rx[0].lane.object.name, owner_id(partner).slot);
 	session_end(ch);
+	evr_a32_store_relaxed(&ch->corrupt, ch->far ? 0 : evr_a32_load_relaxed(&ch->corrupt));
 	session_reset(ch);
 	return 0;
 }
@@ -471,15 +503,21 @@ void evr_channel_close(struct evr_channel *ch)
 		return;
 	evr_channel_cancel(ch);
 	/* Enters a session that somebody else has begun with us. */
-	state = evr_channel_look(ch, NULL);
-	if (state == EVR_RING_CLOSED || state == EVR_RING_PEER_DEAD)
+	state = look_both(ch);
+	if (state == EVR_RING_CLOSED || state == EVR_RING_PEER_DEAD ||
+	    (ch->far && state == EVR_RING_CORRUPT))
 		session_end(ch);
 	else
 		evr_channel_drop(ch);
+	if (ch->far)
+		evr_channel_collect(ch);
 	for (k = 0; k < CHANNEL_STREAMS; k++) {
 		evr_lane_close(&ch->tx[k].lane);
 		evr_lane_close(&ch->rx[k].lane);
 	}
+	if (ch->far)
+		evr_dir_turn(ch->peer); /* CHAN-MEET */
+	evr_channel_far_fini(ch);
 	ch->mine = NULL;
 }
 
@@ -510,15 +548,13 @@ int evr_channel_waited(struct evr_channel *ch, int err)
 void evr_channel_counts(const struct evr_channel *ch, struct evr_channel_counts *out)
 {
 	const struct evr_channel_end_counts *c;
-	bool is_b;
 	int i;
 
 	memset(out, 0, sizeof(*out));
 	if (!ch->mine)
 		return;
-	is_b = ch->mine > ch->other;
 	for (i = 0; i < 2; i++) {
-		c = i == is_b ? &ch->mine->counts : &ch->other->counts;
+		c = i == ch->role ? &ch->mine->counts : &channel_other_end(ch)->counts;
 		out->ends[i].sent = evr_a64_load_relaxed(&c->sent);
 		out->ends[i].sent_bytes = evr_a64_load_relaxed(&c->sent_bytes);
 		out->ends[i].urgent = evr_a64_load_relaxed(&c->urgent);

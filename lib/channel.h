@@ -14,6 +14,8 @@
  *   A role is not taken as long as the living holder of the other one has a link to
  *   its last holder, or was linked by that and has not said that it is past.
  *
+ * In an isolated segment each end has such an object in its own region: see channel_far.c.
+ *
  * edges
  *   CHAN-MEET    who takes a role writes the owner word and then looks at the other's
  *                link; who links writes its link and then looks at the owner word. With
@@ -32,6 +34,9 @@
 #include "owner.h"
 
 enum { CHANNEL_NORMAL, CHANNEL_URGENT, CHANNEL_STREAMS };
+
+/* Calls: a look for an answer, or a request, passes over so many other messages: who sends more could hold us. */
+#define CALL_STRANGE_MAX 64
 
 /* The data of a frame begin with it. */
 struct channel_header {
@@ -53,6 +58,45 @@ struct channel_block {
 #define CHANNEL_FLAGS \
 	(EVR_MESSAGE_REQUEST | EVR_MESSAGE_ANSWER | EVR_MESSAGE_CANCEL | EVR_MESSAGE_LEASE)
 
+/* Isolated: an end of which nothing is known yet; it grants nothing. */
+extern const struct evr_channel_end evr_channel_nobody;
+
+/* What the other endpoint writes. */
+static inline const struct evr_channel_end *channel_other_end(const struct evr_channel *ch)
+{
+	/* Of two halves it is known from the meeting on, that the other thread may have made. */
+	return !ch->far || evr_a64_load_acquire(&ch->partner) ? ch->other : &evr_channel_nobody;
+}
+
+/* {turn:56 | own session:8}; of owner word 0: to nobody. */
+static inline uint64_t channel_link(uint64_t owner, uint64_t self)
+{
+	return (owner & ~OWNER_STATE) | (self >> OWNER_SESSION_SHIFT & 0xff);
+}
+
+/* Was it written by the turn that this owner word stands for? */
+static inline bool channel_link_is_of(uint64_t u_link, uint64_t owner)
+{
+	return (u_link & 0xff) == (owner >> OWNER_SESSION_SHIFT & 0xff);
+}
+
+static inline bool channel_link_is_free(uint64_t u_link)
+{
+	return !(u_link >> OWNER_SLOT_SHIFT);
+}
+
+/* This endpoint's own turn. */
+static inline uint64_t channel_self(const struct evr_channel *ch)
+{
+	return ch->rx[CHANNEL_NORMAL].lane.held;
+}
+
+/* Lane k of the object, as this role has it. */
+static inline struct evr_bytes *channel_stream(struct evr_channel *ch, int role, int k)
+{
+	return k % 2 == role ? &ch->tx[k / 2] : &ch->rx[k / 2];
+}
+
 /* Relaxed, and no RMW: one thread writes each, and nothing is decided by it. */
 static inline void channel_count(struct evr_a64 *counter, uint64_t nr)
 {
@@ -60,7 +104,11 @@ static inline void channel_count(struct evr_a64 *counter, uint64_t nr)
 }
 
 /* How things stand, for the thread that uses these two streams. */
-enum evr_ring_state evr_channel_look(struct evr_channel *ch, const struct evr_bytes *streams);
+enum evr_ring_state evr_channel_look(struct evr_channel *ch, struct evr_bytes *streams);
+
+/* channel_reap.c: all four lanes to be looked at, and the properties in the tail. False: nonsense. */
+bool evr_channel_view(struct evr_peer *peer, const struct evr_object *obj,
+		      struct evr_bytes *streams, struct evr_channel_geometry *u_g);
 
 /* Enter the session with who is there now. Return: its owner word, HELD; 0 for nobody. */
 uint64_t evr_channel_meet(struct evr_channel *ch);
@@ -102,6 +150,44 @@ static inline bool channel_block_read(const void *data, uint64_t sz, struct chan
 	evr_copy_out(block, (const struct channel_header *)data + 1, sizeof(*block));
 	return true;
 }
+
+/* channel_far.c. Before the open: see that there is an own half, as another's is. 0; -ENOENT; as evr_channel_create() */
+int evr_channel_far_prepare(struct evr_peer *peer, const char *name);
+
+/* After the open: the private part. @tail_off: bytes in the object. 0; -ENOMEM; -EBADMSG; -EBUSY */
+int evr_channel_far_begin(struct evr_channel *ch, uint64_t tail_off);
+void evr_channel_far_fini(struct evr_channel *ch);
+
+/* How things stand with the other half; looks for one, and joins the lanes of @streams. */
+enum evr_ring_state evr_channel_far_state(struct evr_channel *ch, struct evr_bytes *streams);
+
+/* Nobody is known, all positions are 0, and nothing is on loan: before the link says so. */
+void evr_channel_far_reset(struct evr_channel *ch);
+
+/* The link says so: tell those who look for us, and look ourselves. */
+void evr_channel_far_announce(struct evr_channel *ch);
+
+/* Bytes behind the tail of a half. */
+uint64_t evr_channel_far_sz(void);
+/* They are the memory of nobody yet. */
+void evr_channel_far_format(uint8_t *at);
+
+/* channel_loan.c. Sender: may another block be lent: 0; -ENOBUFS; -EBADMSG. */
+int evr_channel_may_lend(struct evr_channel *ch);
+void evr_channel_lend(struct evr_channel *ch, uint64_t handle);
+/* Take a block back that was not received, or not given back. 0; -ESTALE */
+int evr_channel_unlend(struct evr_channel *ch, uint64_t handle);
+/* The session is over: take all back. */
+void evr_channel_unlend_all(struct evr_channel *ch);
+/* Free what the holder before us has lent, and is over. */
+void evr_channel_unlend_past(struct evr_channel *ch);
+
+/* Receiver: where the other end's block lies; NULL: there is none that is lent to us. */
+void *evr_channel_loan_resolve(struct evr_channel *ch, uint64_t handle, uint64_t *sz);
+/* Note it. Return: the number of the loan, or -1: there are too many. */
+int evr_channel_borrow(struct evr_channel *ch, uint64_t handle);
+bool evr_channel_has_borrowed(const struct evr_channel *ch, uint64_t loan, uint64_t handle);
+void evr_channel_return(struct evr_channel *ch, uint64_t loan);
 
 /* Would evr_channel_recv() say something else than "not now"? Looks anew. */
 bool evr_channel_is_ready(struct evr_channel *ch);

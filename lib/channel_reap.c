@@ -44,9 +44,8 @@ bool evr_channel_bury(struct evr_peer *peer, const char *heap, const struct evr_
 	       evr_heap_end(&map, &b, u_ctl);
 }
 
-/* All four lanes to be looked at, and the name of the heap. */
-static bool channel_view(struct evr_peer *peer, const struct evr_object *obj,
-			 struct evr_bytes *streams, char *heap)
+bool evr_channel_view(struct evr_peer *peer, const struct evr_object *obj,
+		      struct evr_bytes *streams, struct evr_channel_geometry *u_g)
 {
 	const struct evr_channel_tail *tail;
 	uint64_t off = 0;
@@ -62,8 +61,8 @@ static bool channel_view(struct evr_peer *peer, const struct evr_object *obj,
 	tail = evr_peer_at(peer, obj->off + off, sizeof(*tail));
 	if (!tail)
 		return false;
-	evr_copy_out(heap, tail->geometry.heap, EVR_OBJECT_NAME_SZ);
-	return !heap[EVR_OBJECT_NAME_SZ - 1];
+	evr_copy_out(u_g, &tail->geometry, sizeof(*u_g));
+	return !u_g->heap[EVR_OBJECT_NAME_SZ - 1];
 }
 
 void evr_channel_reap(struct evr_peer *peer, const struct evr_object *obj,
@@ -71,12 +70,12 @@ void evr_channel_reap(struct evr_peer *peer, const struct evr_object *obj,
 {
 	struct evr_bytes streams[2 * CHANNEL_STREAMS] = { 0 };
 	struct evr_a64 *owners = evr_dir_owners(peer, obj);
-	char heap[EVR_OBJECT_NAME_SZ];
+	struct evr_channel_geometry u_g;
 	struct evr_frame_view view;
 	uint64_t sender, receiver, pos, done;
 	int k;
 
-	if (!owners || !channel_view(peer, obj, streams, heap))
+	if (!owners || !evr_channel_view(peer, obj, streams, &u_g))
 		return;
 	/* Only the normal streams carry blocks; A sends on the even one. */
 	for (k = 0; k < 2; k++) {
@@ -90,7 +89,7 @@ void evr_channel_reap(struct evr_peer *peer, const struct evr_object *obj,
 			if (!evr_bytes_look(&streams[k], pos + done, streams[k].lane.span - done,
 					    &view))
 				break;
-			report->blocks += evr_channel_bury(peer, heap, &view, owner_id(sender),
+			report->blocks += evr_channel_bury(peer, u_g.heap, &view, owner_id(sender),
 							   owner_id(receiver));
 		}
 	}

@@ -24,6 +24,10 @@ static int rx_resolve(struct evr_channel *ch, const void *data, uint64_t sz, str
 		return -EBADMSG;
 	m->handle = block.handle;
 	m->sz = block.sz;
+	if (ch->far) {
+		m->data = evr_channel_loan_resolve(ch, block.handle, &block_sz);
+		return m->data && block.sz <= block_sz ? 0 : -EBADMSG;
+	}
 	m->data = ch->recv_heap ? evr_heap_resolve(ch->recv_heap, block.handle, &block_sz) : NULL;
 	return m->data && block.sz <= block_sz ? 0 : -ESTALE;
 }
@@ -46,7 +50,10 @@ static int rx_decode(struct evr_channel *ch, int k, const void *data, uint64_t s
 	else if (m->kind != EVR_FRAME_INLINE || sz - sizeof(header) > ch->geometry.inline_max)
 		err = -EBADMSG;
 	if (err == -EBADMSG) {
-		evr_lane_corrupt(&stream->lane, "a message's size", sz);
+		/* Nonsense of another than the sender is not its fault: see rx_end(). */
+		if (!evr_lane_vouch(&stream->lane))
+			return -EAGAIN;
+		evr_lane_corrupt(&stream->lane, "a message's size, or its block's", sz);
 		return evr_channel_error(evr_channel_look(ch, ch->rx));
 	}
 	evr_copy_out(&header, data, sizeof(header));
@@ -178,7 +185,17 @@ static int rx_end(struct evr_channel *ch)
 
 	if (state != EVR_RING_OK)
 		return evr_channel_error(state);
-	return evr_a64_load_acquire(&ch->other->shut) & EVR_SHUT_SEND ? -EPIPE : 0; /* CHAN-SHUT */
+	/* CHAN-SHUT */
+	return evr_a64_load_acquire(&channel_other_end(ch)->shut) & EVR_SHUT_SEND ? -EPIPE : 0;
+}
+
+/* Whatever has been sent is found once we know of the other end. */
+static void rx_meet(struct evr_channel *ch)
+{
+	if (ch->far && !ch->rx[0].lane.met)
+		evr_channel_look(ch, ch->rx);
+	else if (!ch->far && !evr_a64_load_relaxed(&ch->partner))
+		evr_channel_meet(ch);
 }
 
 /* The next message and its stream; or the reason why there is none. */
@@ -188,8 +205,7 @@ static int rx_find(struct evr_channel *ch, struct evr_message *m, int *k)
 
 	if (!ch->mine || ch->shut_recv)
 		return -EPIPE;
-	if (!evr_a64_load_relaxed(&ch->partner))
-		evr_channel_meet(ch);
+	rx_meet(ch);
 	err = rx_first(ch, m, k);
 	if (err != -EAGAIN)
 		return err;
@@ -201,12 +217,33 @@ static int rx_find(struct evr_channel *ch, struct evr_message *m, int *k)
 	return err == -EAGAIN ? end : err;
 }
 
+/* A block of another peer's is noted, and not touched. */
+static int rx_borrow(struct evr_channel *ch, int k, struct evr_message *m)
+{
+	uint64_t frame;
+	int err, loan;
+
+	err = rx_pass(ch, k, &frame);
+	if (err)
+		return err;
+	loan = evr_channel_borrow(ch, m->handle);
+	if (loan < 0) {
+		evr_lane_corrupt(&ch->rx[k].lane, "another block on loan, of", EVR_CHANNEL_LENT);
+		return evr_channel_error(evr_channel_look(ch, ch->rx));
+	}
+	m->place = place_of((uint64_t)loan, k);
+	rx_unhold(ch, k, frame);
+	return 0;
+}
+
 /* -ESTALE: the block was none, and the message is skipped. */
 static int rx_take(struct evr_channel *ch, int k, struct evr_message *m)
 {
 	uint64_t frame;
 	int err;
 
+	if (ch->far && m->kind == EVR_FRAME_BLOCK)
+		return rx_borrow(ch, k, m);
 	if (ch->held[k].next - ch->held[k].first < EVR_CHANNEL_HELD && m->kind == EVR_FRAME_BLOCK &&
 	    evr_heap_accept(ch->recv_heap, m->handle)) {
 		err = rx_skip_stale(ch, k, m);
@@ -231,6 +268,8 @@ static bool rx_is_held(const struct evr_channel *ch, const struct evr_message *m
 	*frame = (m->place - 1) >> 1;
 	*k = (int)((m->place - 1) & 1);
 	held = &ch->held[*k];
+	if (m->place && ch->mine && ch->far && m->kind == EVR_FRAME_BLOCK)
+		return evr_channel_has_borrowed(ch, *frame, m->handle);
 	return m->place && ch->mine &&
 	       (m->kind == EVR_FRAME_BLOCK || (*frame - held->first < held->next - held->first &&
 					       !(held->released >> *frame % EVR_CHANNEL_HELD & 1)));
@@ -253,6 +292,8 @@ void evr_channel_release(struct evr_channel *ch, struct evr_message *m)
 		return;
 	if (m->kind != EVR_FRAME_BLOCK)
 		rx_unhold(ch, k, frame);
+	else if (ch->far)
+		evr_channel_return(ch, frame);
 	else if (evr_heap_free(ch->recv_heap, m->handle))
 		return; /* released before, by another copy of the struct */
 	rx_done(ch, k, m);
@@ -324,6 +365,7 @@ bool evr_channel_is_ready(struct evr_channel *ch)
 
 	if (!ch->mine || ch->shut_recv)
 		return true;
+	rx_meet(ch);
 	if (evr_lane_avail(&ch->rx[0].lane) || evr_lane_avail(&ch->rx[1].lane) ||
 	    evr_lane_refresh(&ch->rx[0].lane) || evr_lane_refresh(&ch->rx[1].lane))
 		return true;
@@ -402,14 +444,16 @@ static void rx_free(struct evr_channel *ch, uint64_t handle)
 void evr_channel_drop(struct evr_channel *ch)
 {
 	struct evr_message m;
-	uint64_t held, nr;
+	uint64_t held, nr, end;
 	int k;
 
 	for (k = 0; k < CHANNEL_STREAMS; k++) {
 		/* What is held was received, and is not read any more either. */
 		held = ch->held[k].next - ch->held[k].first;
 		ch->held[k].first = ch->held[k].next;
-		for (nr = 0; !rx_peek(ch, k, &m); nr++) {
+		/* More than the stream holds is there only of who lies. */
+		end = ch->rx[k].lane.pos + ch->rx[k].lane.span;
+		for (nr = 0; ch->rx[k].lane.pos != end && !rx_peek(ch, k, &m); nr++) {
 			if (m.kind == EVR_FRAME_BLOCK)
 				rx_free(ch, m.handle);
 			if (!evr_bytes_release_more(&ch->rx[k]))

@@ -10,6 +10,12 @@
 
 #define FLAGS_KNOWN (EVR_MESSAGE_URGENT | CHANNEL_FLAGS)
 
+/* Does the other end take no more? */
+static bool tx_is_refused(const struct evr_channel *ch)
+{
+	return evr_a64_load_relaxed(&channel_other_end(ch)->shut) & EVR_SHUT_RECV;
+}
+
 /* May anything be sent at all: 0, or why not. A few loads; a death is noticed by who waits. */
 static int tx_check(struct evr_channel *ch)
 {
@@ -19,12 +25,14 @@ static int tx_check(struct evr_channel *ch)
 	if (!ch->mine)
 		return -EPIPE;
 	if (!partner || evr_a64_load_acquire(ch->tx[0].lane.other_owner) != partner ||
-	    evr_a32_load_relaxed(&ch->corrupt)) {
+	    evr_a32_load_relaxed(&ch->corrupt) ||
+	    /* Nobody can say in its region that it has died. */
+	    (ch->far && !evr_peer_is_live(ch->peer, owner_id(partner)))) {
 		state = evr_channel_look(ch, ch->tx);
 		if (state != EVR_RING_OK)
 			return evr_channel_error(state);
 	}
-	if (ch->shut_send || evr_a64_load_relaxed(&ch->other->shut) & EVR_SHUT_RECV)
+	if (ch->shut_send || tx_is_refused(ch))
 		return -EPIPE;
 	return 0;
 }
@@ -32,8 +40,9 @@ static int tx_check(struct evr_channel *ch)
 /* Has the other end granted another message of so many bytes? 0; -ENOBUFS. */
 static int tx_credit(const struct evr_channel *ch, uint64_t sz)
 {
-	uint64_t u_messages = evr_a64_load_acquire(&ch->other->credit_messages); /* CHAN-CREDIT */
-	uint64_t u_bytes = evr_a64_load_relaxed(&ch->other->credit_bytes);
+	const struct evr_channel_end *other = channel_other_end(ch);
+	uint64_t u_messages = evr_a64_load_acquire(&other->credit_messages); /* CHAN-CREDIT */
+	uint64_t u_bytes = evr_a64_load_relaxed(&other->credit_bytes);
 
 	return ch->sent_messages < u_messages && ch->sent_bytes <= u_bytes &&
 			       sz <= u_bytes - ch->sent_bytes ?
@@ -110,14 +119,20 @@ static int tx_block_check(struct evr_channel *ch, const struct evr_message *m)
 {
 	const char *name = ch->rx[0].lane.object.name;
 	uint64_t sz = 0;
+	int err;
 
 	if (m->kind == EVR_FRAME_INLINE && (!ch->send_heap || m->flags & EVR_MESSAGE_URGENT))
 		return tx_too_long(ch, m->sz);
 	if (!ch->send_heap || m->flags & EVR_MESSAGE_URGENT)
 		return evr_fail(-EINVAL, "channel '%s': a block cannot be urgent, and needs a heap",
 				name);
-	if (!(evr_a64_load_relaxed(&ch->other->shut) & EVR_CHANNEL_BLOCKS))
+	if (!(evr_a64_load_relaxed(&channel_other_end(ch)->shut) & EVR_CHANNEL_BLOCKS))
 		return evr_fail(-EOPNOTSUPP, "channel '%s': the other end takes no blocks", name);
+	if (ch->far) {
+		err = evr_channel_may_lend(ch);
+		if (err)
+			return err;
+	}
 	if (m->kind == EVR_FRAME_INLINE)
 		return 0;
 	if (!evr_heap_resolve(ch->send_heap, m->handle, &sz))
@@ -158,6 +173,8 @@ static int tx_block(struct evr_channel *ch, const struct evr_message *m)
 	err = evr_heap_transfer(ch->send_heap, body.handle, owner_id(partner));
 	if (!err) {
 		channel_count(&ch->mine->counts.blocks, 1);
+		if (ch->far)
+			evr_channel_lend(ch, body.handle);
 		return 0;
 	}
 	evr_bytes_uncommit(&ch->tx[CHANNEL_NORMAL], sizeof(header) + sizeof(body));
@@ -198,6 +215,8 @@ int evr_channel_alloc(struct evr_channel *ch, uint64_t sz, struct evr_message *m
 	memset(m, 0, sizeof(*m));
 	if (!ch->mine || !ch->send_heap)
 		return evr_fail(-EINVAL, "this end of the channel has no heap to send with");
+	if (ch->far)
+		evr_channel_collect(ch);
 	block = evr_heap_alloc(ch->send_heap, sz);
 	if (!block.ptr) {
 		channel_count(&ch->mine->counts.no_memory, 1);
@@ -258,6 +277,7 @@ struct tx_wait {
 	uint64_t sz; /* credit wanted */
 	uint64_t released; /* memory wanted: what the other end had released before */
 	bool is_memory, is_blocks; /* only that */
+	bool is_lent; /* a block */
 };
 
 static bool tx_ready(void *arg)
@@ -265,20 +285,24 @@ static bool tx_ready(void *arg)
 	struct tx_wait *wait = arg;
 	struct evr_channel *ch = wait->ch;
 	struct evr_lane *l = &ch->tx[wait->k].lane;
-	uint64_t avail = evr_lane_refresh(l);
+	/* It joins the lanes to the other half, if there is one. */
 	enum evr_ring_state state = evr_channel_look(ch, ch->tx);
+	uint64_t avail = evr_lane_refresh(l);
 
 	if (state != EVR_RING_OK)
 		return state != EVR_RING_NO_PEER;
+	/* A drain goes on when nothing can be sent any more, but not when nothing is taken. */
+	if (!wait->span)
+		return avail == l->span || tx_is_refused(ch);
 	if (tx_check(ch))
 		return true;
 	if (wait->is_blocks)
-		return evr_a64_load_relaxed(&ch->other->shut) & EVR_CHANNEL_BLOCKS;
+		return evr_a64_load_relaxed(&channel_other_end(ch)->shut) & EVR_CHANNEL_BLOCKS;
 	if (wait->is_memory)
-		return evr_a64_load_acquire(&ch->other->released) !=
+		return evr_a64_load_acquire(&channel_other_end(ch)->released) !=
 		       wait->released; /* CHAN-CREDIT */
-	if (!wait->span)
-		return avail == l->span;
+	if (wait->is_lent && ch->far && evr_channel_may_lend(ch) == -ENOBUFS)
+		return false;
 	return avail >= wait->span && (wait->k == CHANNEL_URGENT || !tx_credit(ch, wait->sz));
 }
 
@@ -307,7 +331,7 @@ int evr_channel_send_wait(struct evr_channel *ch, struct evr_waiter *waiter,
 			  const struct evr_message *m, uint64_t deadline_ns)
 {
 	bool is_block = m->kind == EVR_FRAME_BLOCK || m->sz > ch->geometry.inline_max;
-	struct tx_wait wait = { .ch = ch, .sz = m->sz };
+	struct tx_wait wait = { .ch = ch, .sz = m->sz, .is_lent = is_block };
 	int err;
 
 	wait.k = m->flags & EVR_MESSAGE_URGENT ? CHANNEL_URGENT : CHANNEL_NORMAL;
@@ -316,7 +340,7 @@ int evr_channel_send_wait(struct evr_channel *ch, struct evr_waiter *waiter,
 				EVR_ROUND_UP(m->sz, EVR_FRAME_HEADER_SZ));
 	for (;;) {
 		if (ch->mine)
-			wait.released = evr_a64_load_acquire(&ch->other->released);
+			wait.released = evr_a64_load_acquire(&channel_other_end(ch)->released);
 		err = evr_channel_send_message(ch, m);
 		if (!is_not_now(err))
 			return err;
@@ -331,6 +355,12 @@ int evr_channel_send_wait(struct evr_channel *ch, struct evr_waiter *waiter,
 	}
 }
 
+/* Of two halves that have not met, nothing was sent. */
+static bool tx_is_drained(struct evr_lane *l)
+{
+	return (l->led && !l->met) || evr_lane_refresh(l) == l->span;
+}
+
 int evr_channel_drain_wait(struct evr_channel *ch, struct evr_waiter *waiter, uint64_t deadline_ns)
 {
 	struct tx_wait wait = { .ch = ch };
@@ -340,10 +370,12 @@ int evr_channel_drain_wait(struct evr_channel *ch, struct evr_waiter *waiter, ui
 		return evr_fail(-EPIPE, "this end of the channel is closed");
 	for (;;) {
 		for (wait.k = 0; wait.k < CHANNEL_STREAMS; wait.k++)
-			if (evr_lane_refresh(&ch->tx[wait.k].lane) < ch->tx[wait.k].lane.span)
+			if (!tx_is_drained(&ch->tx[wait.k].lane))
 				break;
 		if (wait.k == CHANNEL_STREAMS)
 			return 0;
+		if (tx_is_refused(ch))
+			return -EPIPE;
 		err = tx_sleep(&wait, waiter, deadline_ns);
 		if (err)
 			return err;
@@ -400,6 +432,13 @@ void evr_channel_cancel(struct evr_channel *ch)
 	ch->tx[CHANNEL_NORMAL].granted = false;
 }
 
+static int tx_recall(struct evr_heap *heap, uint64_t handle, struct evr_peer_id to)
+{
+	int err = evr_heap_recall(heap, handle, to);
+
+	return err ? err : evr_heap_free(heap, handle);
+}
+
 /* A frame of ours that was not received. */
 static void tx_recover(struct evr_channel *ch, const struct evr_frame_view *view)
 {
@@ -412,8 +451,8 @@ static void tx_recover(struct evr_channel *ch, const struct evr_frame_view *view
 	}
 	/* -ESTALE: it was accepted, or freed by who reaped the receiver. */
 	if (ch->send_heap && channel_block_read(view->data, view->sz, &block) &&
-	    !evr_heap_recall(ch->send_heap, block.handle, to) &&
-	    !evr_heap_free(ch->send_heap, block.handle))
+	    !(ch->far ? evr_channel_unlend(ch, block.handle) :
+			tx_recall(ch->send_heap, block.handle, to)))
 		channel_count(&ch->mine->counts.recovered, 1);
 	else
 		channel_count(&ch->mine->counts.lost, 1);
@@ -430,7 +469,7 @@ void evr_channel_recover(struct evr_channel *ch)
 		l = &ch->tx[k].lane;
 		ch->tx[k].granted = false;
 		evr_lane_refresh(l);
-		if (l->corrupt)
+		if (l->corrupt || (l->led && !l->met))
 			continue;
 		from = l->limit - l->span; /* where it stopped */
 		for (pos = from; pos != l->pos; pos += view.span) {

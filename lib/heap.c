@@ -100,7 +100,7 @@ int evr_heap_create(struct evr_peer *peer, const char *name, const struct evr_he
 	g.slots = map.slots = peer->segment->layout.peers_max;
 	front += map.slots * sizeof(struct heap_counts);
 	evr_heap_classes(&map, g.granule_shift);
-	err = evr_dir_create(peer, name, EVR_KIND_HEAP, g.sz, &object);
+	err = evr_dir_create_own(peer, name, EVR_KIND_HEAP, g.sz, &object);
 	if (err)
 		return err;
 	map.arenas[0].off = object.off;
@@ -173,35 +173,60 @@ static void heap_fill(struct evr_heap *heap)
 		heap->lookup[i] = (uint8_t)evr_heap_class_of(i * EVR_HEAP_UNIT);
 }
 
-int evr_heap_open(struct evr_heap *heap, struct evr_peer *peer, const char *name)
+static int heap_open(struct evr_heap *heap, struct evr_peer *peer, const struct evr_object *object)
 {
-	struct evr_object object;
-	int err;
+	int err = 0;
 
-	memset(heap, 0, sizeof(*heap));
-	err = evr_dir_find(peer, name, &object);
-	if (err)
-		return err;
 	heap->own = calloc(1, sizeof(*heap->own));
 	if (!heap->own)
-		return evr_fail(-ENOMEM, "heap '%s': no private memory", name);
+		return evr_fail(-ENOMEM, "heap '%s': no private memory", object->name);
 	heap->own->self = evr_peer_self(peer);
 	if (evr_peer_rights(peer) & EVR_RIGHT_WRITE)
-		err = evr_dir_join(peer, &object);
+		err = evr_dir_join(peer, object);
 	heap->own->joined = !err && evr_peer_rights(peer) & EVR_RIGHT_WRITE;
 	if (!err)
-		err = evr_heap_map(&heap->own->map, peer, &object);
+		err = evr_heap_map(&heap->own->map, peer, object);
 	if (!err)
 		err = evr_heap_prepare(heap);
 	if (err) {
 		if (heap->own->joined)
-			evr_dir_leave(peer, &object);
+			evr_dir_leave(peer, object);
 		heap_free_private(heap);
 		return err;
 	}
 	heap->own->registered = evr_park_register();
 	heap_fill(heap);
 	return 0;
+}
+
+int evr_heap_open(struct evr_heap *heap, struct evr_peer *peer, const char *name)
+{
+	struct evr_object object;
+	int err;
+
+	memset(heap, 0, sizeof(*heap));
+	/* Where everybody may use the name, the own one is meant. */
+	if (!evr_dir_is_isolated(peer) || !name ||
+	    !evr_dir_find_in(peer, evr_peer_self(peer), name, &object)) {
+		err = evr_dir_find(peer, name, &object);
+		if (err)
+			return err;
+	}
+	return heap_open(heap, peer, &object);
+}
+
+int evr_heap_open_of(struct evr_heap *heap, struct evr_peer *peer, struct evr_peer_id owner,
+		     const char *name)
+{
+	struct evr_object object;
+
+	memset(heap, 0, sizeof(*heap));
+	if (!evr_dir_is_isolated(peer))
+		return evr_heap_open(heap, peer, name);
+	if (!evr_peer_is_live(peer, owner) || !evr_dir_find_in(peer, owner, name, &object))
+		return evr_fail(-ENOENT, "peer %u.%llu has no object '%s'", owner.slot,
+				(unsigned long long)owner.incarnation, name);
+	return heap_open(heap, peer, &object);
 }
 
 void evr_heap_close(struct evr_heap *heap)

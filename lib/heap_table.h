@@ -276,6 +276,8 @@ uint64_t evr_heap_slab_release(struct heap_map *map, struct heap_arena *arena, u
  * False: the word has changed.
  */
 bool evr_heap_end(struct heap_map *map, struct heap_block *b, uint64_t u_ctl);
+/* End a block of ours that is on its way to whomever. 0; -ESTALE. */
+int evr_heap_reclaim(struct evr_heap *heap, uint64_t handle);
 
 /* heap_share.c: bytes at the end of a block for the mask of its holders. */
 uint64_t evr_heap_share_sz(const struct heap_map *map);

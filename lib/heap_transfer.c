@@ -147,6 +147,25 @@ int evr_heap_take_back(struct evr_heap *heap, uint64_t handle, struct evr_peer_i
 	return 0;
 }
 
+int evr_heap_reclaim(struct evr_heap *heap, uint64_t handle)
+{
+	struct heap_block b;
+	struct heap_map *map;
+	uint64_t u_ctl;
+	int err;
+
+	err = evr_heap_check_writable(heap);
+	if (!err)
+		err = evr_heap_find(heap, handle, &b, &u_ctl);
+	if (err)
+		return err;
+	map = &heap->own->map;
+	if (heap_ctl_tag(u_ctl) != TAG_INFLIGHT || heap_ctl_state(u_ctl) != map->me ||
+	    !evr_heap_end(map, &b, u_ctl))
+		return -ESTALE;
+	return 0;
+}
+
 struct settling {
 	uint16_t from;
 	uint32_t slot;

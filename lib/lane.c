@@ -260,6 +260,8 @@ int evr_lane_beside(struct evr_lane *l, const struct evr_lane *first, uint64_t o
 	l->held = first->held;
 	l->calm_step = first->calm_step;
 	l->role = (uint8_t)role;
+	l->far = first->far;
+	l->led = first->led;
 	return lane_map(l, off);
 }
 
@@ -403,7 +405,7 @@ uint64_t evr_lane_refresh(struct evr_lane *l)
 		return 0;
 	}
 	l->limit = l->role == EVR_PRODUCER ? u_pos + l->span : u_pos;
-	if (l->far && l->role == EVR_PRODUCER)
+	if (l->far && !l->led && l->role == EVR_PRODUCER)
 		evr_lane_far_taken(l, u_pos);
 	if (l->pos - l->calm_pos >= l->calm_step)
 		evr_lane_calm(l);

@@ -76,4 +76,21 @@ void evr_lane_far_taken(struct evr_lane *l, uint64_t pos);
  */
 enum evr_ring_state evr_lane_far_state(struct evr_lane *l, uint64_t *u_owner);
 
+/* Another peer's half of a larger object, whose lanes are led. */
+struct evr_lane_far {
+	struct evr_object object;
+	struct evr_peer_id id; /* whose it is, by the status page */
+	const struct evr_a64 *ctl; /* its entry's control word */
+	const struct evr_a64 *owner; /* its owner's word of itself */
+	const struct evr_a64 *bond; /* see struct evr_lane */
+	uint64_t bond_word;
+};
+
+/* A led lane has its other side. @data: the producer's, for a consumer. */
+void evr_lane_far_join(struct evr_lane *l, const struct evr_lane_far *far,
+		       const struct evr_lane_side *other, uint8_t *data);
+
+/* A led lane without another side begins at 0; whoever knew us has been told before. */
+void evr_lane_far_restart(struct evr_lane *l);
+
 #endif

@@ -24,6 +24,9 @@
  *                        it counts, with release, and read after it, with acquire.
  *            LANE-VOUCH  see above: the load of the incarnation comes after those of the
  *                        data; a successor's stores come after its incarnation.
+ * led        the lanes of a channel (channel_far.c) have halves in two objects, and one word
+ *            in each object, the bond, says for all of them with whom they are. Such a lane
+ *            looks for nobody, and begins at 0 with each bond.
  * progress   wait-free; a look for the other half reads all directories, and happens
  *            only when somebody's turns have changed.
  */
@@ -141,11 +144,15 @@ void evr_lane_far_unmeet(struct evr_lane *l)
 	l->other_owner = &nobodys_owner;
 	l->other_ctl = NULL;
 	l->turns = UINT64_MAX;
+	l->bond = NULL;
 }
 
 /* Does the other side's position count in our half? */
 static bool far_has_joined(const struct evr_lane *l, const struct evr_lane_side *consumer)
 {
+	/* The bond says it for all lanes. */
+	if (l->led)
+		return true;
 	return names(evr_a64_load_acquire(&consumer->partner), /* LANE-HALF */
 		     evr_peer_self(l->peer)) &&
 	       evr_a64_load_acquire(&consumer->origin) == origin_word(&l->object);
@@ -186,6 +193,8 @@ int evr_lane_far_start(struct evr_lane *l)
 {
 	uint64_t base;
 
+	if (l->led)
+		return 0;
 	if (l->role == EVR_PRODUCER) {
 		base = evr_a64_load_relaxed(&l->mine->base); /* it came with the role */
 		if (l->pos - base > l->span) {
@@ -207,14 +216,18 @@ static bool far_is_there(const struct evr_lane *l)
 
 	l->peer->ops->state(l->peer, l->other_id.slot, &incarnation); /* LANE-VOUCH */
 	return incarnation == l->other_id.incarnation &&
-	       evr_dir_ctl_is_of(l->other_ctl, (uint32_t)(l->other_half >> 32));
+	       evr_dir_ctl_is_of(l->other_ctl, (uint32_t)(l->other_half >> 32)) &&
+	       (!l->led || evr_a64_load_acquire(l->bond) == l->bond_word); /* LANE-VOUCH */
 }
 
 /* May we read from this producer's half? Not when it has chosen another consumer. */
 static bool far_may_read(const struct evr_lane *l, const struct evr_lane_side *producer)
 {
-	uint64_t u_partner = evr_a64_load_acquire(&producer->partner); /* LANE-HALF */
+	uint64_t u_partner;
 
+	if (l->led)
+		return true;
+	u_partner = evr_a64_load_acquire(&producer->partner); /* LANE-HALF */
 	return !u_partner || names(u_partner, evr_peer_self(l->peer));
 }
 
@@ -357,7 +370,7 @@ bool evr_lane_far_meet(struct evr_lane *l)
 {
 	uint64_t turns;
 
-	if (l->met || l->corrupt || !l->mine)
+	if (l->met || l->corrupt || !l->mine || l->led)
 		return l->met;
 	turns = evr_dir_turns(l->peer, l->expected.slot); /* LANE-MEET */
 	if (turns == l->turns)
@@ -426,7 +439,8 @@ bool evr_lane_far_pos(struct evr_lane *l, uint64_t *u_pos)
 {
 	if (!evr_lane_far_meet(l))
 		return false;
-	far_follow(l);
+	if (!l->led)
+		far_follow(l);
 	return l->role == EVR_PRODUCER ? producer_pos(l, u_pos) : consumer_pos(l, u_pos);
 }
 
@@ -472,4 +486,33 @@ void evr_lane_expect(struct evr_lane *l, struct evr_peer_id other)
 {
 	l->expected = other;
 	l->turns = UINT64_MAX;
+}
+
+void evr_lane_far_join(struct evr_lane *l, const struct evr_lane_far *far,
+		       const struct evr_lane_side *other, uint8_t *data)
+{
+	l->other = other;
+	l->other_owner = far->owner;
+	l->other_ctl = far->ctl;
+	l->other_id = far->id;
+	l->other_half = origin_word(&far->object);
+	l->bond = far->bond;
+	l->bond_word = far->bond_word;
+	l->rung_epoch = 0;
+	l->seen = 0;
+	if (l->role == EVR_CONSUMER)
+		l->data = data;
+	else
+		l->limit = l->pos + l->span; /* both begin at 0 */
+	l->met = true;
+}
+
+void evr_lane_far_restart(struct evr_lane *l)
+{
+	evr_lane_far_unmeet(l);
+	l->corrupt = false;
+	l->pos = 0;
+	l->limit = 0;
+	l->calm_pos = 0;
+	evr_a64_store_release(&l->mine->pos, 0); /* LANE-DATA */
 }

@@ -12,10 +12,24 @@
  * edges      LANE-DATA, LANE-ROLE; CHAN-MEET, CHAN-SHUT, CHAN-CREDIT: see lib/channel.h.
  * progress   all calls but the _wait forms are wait-free and make no system call,
  *            save one bell for a sleeper.
- * limits     shared segments only. A message in a frame has at most inline_max bytes, and
+ * limits     a message in a frame has at most inline_max bytes, and
  *            urgent ones are always in a frame; larger ones are blocks of the channel's
  *            heap. At most EVR_CHANNEL_HELD received messages of each stream that lie in
- *            frames are held before their release.
+ *            frames are held before their release; in an isolated segment at most
+ *            EVR_CHANNEL_LENT blocks are on loan each way.
+ *
+ * In an isolated segment the two ends need not trust each other: each writes only its own
+ * half, an object of the same name in its own region, and what it reads in the other's is
+ * checked. A block stays its sender's: it is lent, read where it is, and given back by a
+ * word in the receiver's half; the sender's heap is never written by others. Whoever
+ * opens the name can be met there: see evr_channel_expect(). What differs:
+ *
+ *   each end has a heap of the channel's heap name in its own region, to send with, and
+ *   takes blocks without a bind; the session begins once both ends have looked (any
+ *   call), and until then nothing can be sent (-ENOTCONN); what a received message holds
+ *   may change for as long as its sender lives; when that has died it is readable until
+ *   its slot goes to another peer, see evr_channel_vouch(); a handle or a size that is
+ *   no block's is -EBADMSG, as a wrong position is, and both end with the session.
  *
  * What was sent is delivered, in order, before the end is told, however the sender
  * ended. What the other end had not taken when it ended comes back to the sender
@@ -51,6 +65,7 @@ enum {
 
 #define EVR_CHANNEL_BLOCKS 0x100
 #define EVR_CHANNEL_HELD 64
+#define EVR_CHANNEL_LENT 64
 #define EVR_CHANNEL_NEEDS 4
 
 /* One message, to be sent or received. */
@@ -102,6 +117,7 @@ struct evr_channel_end {
 	EVR_ALIGNAS(EVR_LINE_SZ) struct evr_a64 credit_messages;
 	struct evr_a64 credit_bytes;
 	struct evr_a64 released; /* of this session's messages */
+	struct evr_a64 returned; /* isolated: of its blocks; see struct channel_loans */
 	EVR_ALIGNAS(EVR_LINE_SZ) struct evr_channel_end_counts counts;
 };
 
@@ -156,6 +172,8 @@ struct evr_channel {
 	struct evr_peer *peer;
 	struct evr_channel_end *mine; /* NULL: closed */
 	const struct evr_channel_end *other;
+	struct evr_channel_far *far; /* in an isolated segment, else NULL */
+	uint8_t role;
 	uint64_t past; /* owner word of the session that ended last */
 	struct evr_channel_geometry geometry;
 };
@@ -175,6 +193,8 @@ struct evr_channel_counts {
  * @name: as for evr_dir_create()
  * @options: NULL is all defaults
  *
+ * In an isolated segment it makes the caller's own half, with room for either endpoint.
+ *
  * Return: 0; -EINVAL; and as evr_dir_create().
  */
 EVR_API int evr_channel_create(struct evr_peer *peer, const char *name,
@@ -189,7 +209,10 @@ EVR_API int evr_channel_create(struct evr_peer *peer, const char *name,
  * @type_tag: must be the channel's own, unless one of the two is 0
  *
  * It begins with nothing to receive. Messages can be sent once the other endpoint is
- * held too.
+ * held too. In an isolated segment, of a peer without a half it makes one, as somebody
+ * else's is: who does not trust that makes its own first. Only ends of equal properties
+ * meet. A living other end that does not let go of the last holder is got rid of by
+ * removing the own half (evr_dir_remove()).
  *
  * Return: 0; -ENOENT; -EBUSY a peer holds it, or the other endpoint has not let go of
  * its last holder (evr_channel_forget()); -EINVAL another kind, role or type; -EBADMSG
@@ -205,7 +228,8 @@ EVR_API int evr_channel_open(struct evr_channel *ch, struct evr_peer *peer, cons
  *
  * Right after the open. Both are valid until evr_channel_close(). With @recv the other
  * end may send blocks; with @send messages of more than inline_max bytes are copied
- * into blocks.
+ * into blocks. In an isolated segment @send is the own heap, and blocks are taken without
+ * @recv, which is not used. What a former holder of this end has lent is freed here.
  *
  * Return: 0; -EINVAL a handle of another heap, or the channel has none; -EPIPE.
  */
@@ -225,7 +249,8 @@ EVR_API void evr_channel_close(struct evr_channel *ch);
  *
  * What it had sent and was not received is dropped; what it had not received is
  * recovered; a block that died with it is lost. All blocks of these are freed. Then
- * another peer can take its endpoint.
+ * another peer can take its endpoint. In an isolated segment also with one that was found
+ * corrupt; all blocks on loan are back with their owners, also those that were kept here.
  *
  * Return: 0; -EBUSY it lives; -EPIPE this endpoint is closed.
  */
@@ -237,6 +262,22 @@ EVR_API int evr_channel_forget(struct evr_channel *ch);
  */
 EVR_API enum evr_ring_state evr_channel_state(struct evr_channel *ch);
 
+/**
+ * evr_channel_expect() - in an isolated segment: meet this peer and no other
+ * @other: slot EVR_SLOT_ANY: whoever comes first
+ *
+ * A name can be used by everybody there. Right after the open; in a shared segment, where
+ * one peer holds the other endpoint, it does nothing.
+ */
+EVR_API void evr_channel_expect(struct evr_channel *ch, struct evr_peer_id other);
+
+/*
+ * evr_channel_vouch() - is what was read from received messages by now their sender's own?
+ * In an isolated segment its memory may serve another peer once it has died, or its next
+ * session once it has closed. In a shared one always true. By the receiving thread.
+ */
+EVR_API bool evr_channel_vouch(struct evr_channel *ch);
+
 /* evr_channel_other() - who is at the other end; slot EVR_SLOT_ANY when nobody is. */
 EVR_API struct evr_peer_id evr_channel_other(const struct evr_channel *ch);
 
@@ -244,7 +285,7 @@ EVR_API struct evr_peer_id evr_channel_other(const struct evr_channel *ch);
  * evr_channel_send() - send a copy of @sz bytes
  *
  * Return: 0; -EMSGSIZE more than can ever be sent; not now: -EAGAIN the stream is full,
- * -ENOBUFS the receiver grants no more, -ENOMEM the heap is full, -ENOTCONN nobody is at
+ * -ENOBUFS the receiver grants no more, or has as many blocks on loan as it can, -ENOMEM the heap is full, -ENOTCONN nobody is at
  * the other end (yet), -EOPNOTSUPP it takes no blocks;
  * never any more: -EPIPE the other end closed, or either has shut this direction,
  * -EOWNERDEAD it died, -EBADMSG its words are corrupt, -ESHUTDOWN this peer has ended.
@@ -328,9 +369,25 @@ EVR_API void evr_channel_release(struct evr_channel *ch, struct evr_message *m);
 
 /*
  * evr_channel_keep() - be done with a received block as a message, and keep it: it is
- * the caller's, as one that it has allocated. Return: 0; -EINVAL it is none.
+ * the caller's, as one that it has allocated; in an isolated segment it is lent until
+ * evr_channel_give_back(). Return: 0; -EINVAL it is none.
  */
 EVR_API int evr_channel_keep(struct evr_channel *ch, struct evr_message *m);
+
+/*
+ * evr_channel_give_back() - be done with a block that was kept: it is freed, in an isolated
+ * segment by its owner. By the receiving thread. Return: 0; -ESTALE it is not held here; -EINVAL
+ * no heap; -EPIPE closed.
+ */
+EVR_API int evr_channel_give_back(struct evr_channel *ch, uint64_t handle);
+
+/*
+ * evr_channel_collect() - in an isolated segment: free the blocks that the other end has
+ * given back. By the sending thread; sending a block, evr_channel_alloc(), a wait for room,
+ * and the end of the session do it too. Return: how many; -EBADMSG it gave back what it
+ * had not; -EPIPE closed.
+ */
+EVR_API int evr_channel_collect(struct evr_channel *ch);
 
 /*
  * evr_channel_grant() - how much the other end may have sent that is not released

@@ -117,6 +117,8 @@ struct evr_heap {
  * @name: as for evr_dir_create()
  * @options: NULL is all defaults
  *
+ * In an isolated segment it lies in the caller's region, and each peer can use the name.
+ *
  * Return: 0; -EINVAL a size below 16 KiB, above 1 TiB, or without room for a granule; and as evr_dir_create().
  */
 EVR_API int evr_heap_create(struct evr_peer *peer, const char *name,
@@ -126,12 +128,17 @@ EVR_API int evr_heap_create(struct evr_peer *peer, const char *name,
  * evr_heap_open() - get a handle of a heap by its name
  * @heap: filled in; valid until evr_heap_close(), which must come before the detach
  * @peer: own attachment. An observer, and any peer for a heap in another's region,
- *	can only resolve, look, walk and count.
+ *	can only resolve, look, walk and count. In an isolated segment the own heap of
+ *	this name, or else the first that there is.
  *
  * Return: 0; -ENOENT; -EINVAL another kind of object; -EBADMSG the detail names the
  * field; -EPROTO another version; -ENOMEM no private memory.
  */
 EVR_API int evr_heap_open(struct evr_heap *heap, struct evr_peer *peer, const char *name);
+
+/* evr_heap_open_of() - the same, in an isolated segment that peer's; -ENOENT it has none. */
+EVR_API int evr_heap_open_of(struct evr_heap *heap, struct evr_peer *peer, struct evr_peer_id owner,
+			     const char *name);
 
 /*
  * evr_heap_close() - give the handle's store back. Blocks stay with the peer, which

@@ -114,6 +114,7 @@ struct evr_lane {
 	uint8_t role;
 	bool far; /* of two halves, in an isolated segment */
 	bool met; /* the other half is known */
+	bool led; /* far: a larger object finds the other half, and says so by evr_lane_far_join() */
 	uint64_t rung_epoch; /* the other side's park that we have rung for */
 	uint64_t calm_pos; /* where we last looked whether we still park, and */
 	uint64_t calm_epoch; /* our last park then */
@@ -133,6 +134,8 @@ struct evr_lane {
 	const struct evr_a64 *other_ctl; /* its entry's control word, */
 	uint64_t other_half; /* and which entry, {gen:32 | idx:32} */
 	uint64_t turns; /* evr_dir_turns() when we last looked for it */
+	const struct evr_a64 *bond; /* led: it is ours as long as this word of its owner's */
+	uint64_t bond_word; /* says this */
 };
 
 /* A copy of one side's counts; see struct evr_lane_counts. */
