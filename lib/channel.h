@@ -151,7 +151,10 @@ static inline bool channel_block_read(const void *data, uint64_t sz, struct chan
 	return true;
 }
 
-/* channel_far.c. Before the open: see that there is an own half, as another's is. 0; -ENOENT; as evr_channel_create() */
+/*
+ * channel_far.c. Before the open: see that there is an own half, as another's is.
+ * 0; -ENOENT; as evr_channel_create()
+ */
 int evr_channel_far_prepare(struct evr_peer *peer, const char *name);
 
 /* After the open: the private part. @tail_off: bytes in the object. 0; -ENOMEM; -EBADMSG; -EBUSY */

@@ -285,7 +285,8 @@ EVR_API struct evr_peer_id evr_channel_other(const struct evr_channel *ch);
  * evr_channel_send() - send a copy of @sz bytes
  *
  * Return: 0; -EMSGSIZE more than can ever be sent; not now: -EAGAIN the stream is full,
- * -ENOBUFS the receiver grants no more, or has as many blocks on loan as it can, -ENOMEM the heap is full, -ENOTCONN nobody is at
+ * -ENOBUFS the receiver grants no more, or has as many blocks on loan as it can,
+ * -ENOMEM the heap is full, -ENOTCONN nobody is at
  * the other end (yet), -EOPNOTSUPP it takes no blocks;
  * never any more: -EPIPE the other end closed, or either has shut this direction,
  * -EOWNERDEAD it died, -EBADMSG its words are corrupt, -ESHUTDOWN this peer has ended.

@@ -444,8 +444,9 @@ static void far_calls_are_answered(void **state)
 			memset(data, (int)n, sizeof(data));
 			request = (struct evr_call_request){
 				.message = { .data = data, .sz = n % 2 ? 20 : sizeof(data) },
-				.user = n++
+				.user = n
 			};
+			n++;
 			assert_int_equal(
 				TIMELY(evr_call_submit_wait(&call, &wa, &request, &id, until_ns)),
 				0);
