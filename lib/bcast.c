@@ -31,6 +31,7 @@
 #include "dir.h"
 #include "internal.h"
 #include "lane.h"
+#include "object.h"
 #include "park.h"
 #include "reap.h"
 
@@ -533,4 +534,52 @@ void evr_bcast_settle(struct evr_peer *peer, const struct evr_object *obj,
 						     owner_with(owner, OWNER_DEAD));
 	}
 	evr_crowd_settle(peer, b.readers);
+}
+
+/* What is in it: all that can be read, or that the slowest subscriber has not read. */
+int evr_bcast_object_stat(struct evr_peer *peer, const struct evr_object *obj,
+			  struct evr_object_stat *out)
+{
+	struct evr_flow_end *end = &out->flows[0].ends[EVR_CONSUMER];
+	struct evr_bcast b = { .lane.peer = peer };
+	struct evr_bcast_counts c;
+	uint32_t i;
+	int err = reader_look(&b, obj, 0, 0);
+
+	if (!err)
+		err = evr_lane_flow(peer, obj, 0, false, &out->flows[0]);
+	if (err)
+		return err;
+	evr_bcast_counts(&b, &c);
+	out->flows_nr = 1;
+	out->flows[0].ends[EVR_PRODUCER].pos = c.pos;
+	out->flows[0].ends[EVR_PRODUCER].messages = c.pos;
+	*end = (struct evr_flow_end){ .holder = { .slot = EVR_SLOT_ANY }, .state = EVR_END_MANY };
+	end->pos = c.slowest.slot == EVR_SLOT_ANY ? c.base : c.pos - c.lag;
+	end->messages = end->pos;
+	for (i = 0; i < b.seats_nr; i++)
+		end->lost += evr_a64_load_relaxed(&b.seats[i].side.counts.lost);
+	return 0;
+}
+
+int evr_bcast_object_held(const struct evr_held_walk *walk, const struct evr_object *obj)
+{
+	struct evr_bcast b = { .lane.peer = walk->peer };
+	struct evr_holding h = { .what = EVR_HOLD_ROLE,
+				 .incarnation_bits = 40,
+				 .role = EVR_CONSUMER,
+				 .source = EVR_SLOT_ANY };
+	uint64_t owner;
+	uint32_t i;
+	int err = reader_look(&b, obj, 0, 0);
+
+	for (i = 0; !err && i < b.seats_nr; i++) {
+		owner = evr_a64_load_acquire(&b.seats[i].owner);
+		if (owner_state(owner) != OWNER_HELD && owner_state(owner) != OWNER_EXPELLED)
+			continue;
+		h.slot = owner_id(owner).slot;
+		h.incarnation = owner_id(owner).incarnation;
+		err = evr_held_tell(walk, &h);
+	}
+	return err;
 }

@@ -20,7 +20,7 @@ static const struct evr_kind kinds[] = {
 	{ EVR_KIND_HEAP, "heap", evr_heap_reap, evr_heap_object_stat, evr_heap_object_held },
 	{ EVR_KIND_POOL, "pool", evr_pool_reap, evr_pool_object_stat, evr_pool_object_held },
 	{ EVR_KIND_LOG, "log", evr_log_settle, evr_log_object_stat, evr_log_object_held },
-	{ EVR_KIND_BCAST, "bcast", evr_bcast_settle },
+	{ EVR_KIND_BCAST, "bcast", evr_bcast_settle, evr_bcast_object_stat, evr_bcast_object_held },
 	{ EVR_KIND_PORT, "port", .ends_with_creator = true },
 	{ EVR_KIND_HUB, "hub" },
 };

@@ -36,6 +36,9 @@ int evr_mpmc_object_held(const struct evr_held_walk *walk, const struct evr_obje
 int evr_log_object_stat(struct evr_peer *peer, const struct evr_object *obj,
 			struct evr_object_stat *out);
 int evr_log_object_held(const struct evr_held_walk *walk, const struct evr_object *obj);
+int evr_bcast_object_stat(struct evr_peer *peer, const struct evr_object *obj,
+			  struct evr_object_stat *out);
+int evr_bcast_object_held(const struct evr_held_walk *walk, const struct evr_object *obj);
 int evr_channel_object_stat(struct evr_peer *peer, const struct evr_object *obj,
 			    struct evr_object_stat *out);
 int evr_heap_object_stat(struct evr_peer *peer, const struct evr_object *obj,

@@ -325,6 +325,32 @@ static void bcast_overtaken_for_ever_gives_up_for_now(void **state)
 	typed_close(&in);
 }
 
+static int count_seats(const struct evr_holding *h, void *arg)
+{
+	uint32_t *seats = arg;
+
+	*seats += h->what == EVR_HOLD_ROLE && h->role == EVR_CONSUMER && h->source == EVR_SLOT_ANY;
+	return 0;
+}
+
+static void is_seen_from_outside(struct pair *pair, uint32_t seats, uint64_t pos, uint64_t read)
+{
+	struct evr_object_stat stat;
+	struct evr_object object;
+	uint32_t found = 0;
+
+	assert_int_equal(evr_dir_find(pair->peer, "b", &object), 0);
+	assert_int_equal(evr_object_stat(pair->peer, &object, &stat), 0);
+	assert_true(stat.flows_nr == 1 && stat.flows[0].capacity == CAPACITY);
+	assert_int_equal(stat.flows[0].unit_sz, sizeof(struct elem));
+	assert_int_equal(stat.flows[0].ends[EVR_PRODUCER].pos, pos);
+	assert_int_equal(stat.flows[0].ends[EVR_PRODUCER].state, EVR_END_HELD);
+	assert_int_equal(stat.flows[0].ends[EVR_CONSUMER].pos, read);
+	assert_int_equal(stat.flows[0].ends[EVR_CONSUMER].state, EVR_END_MANY);
+	assert_int_equal(evr_object_held(pair->peer, &object, count_seats, &found), 0);
+	assert_int_equal(found, seats);
+}
+
 static void bcast_slowest_subscriber_bounds_the_writer(void **state)
 {
 	struct pair *pair = *state;
@@ -353,6 +379,7 @@ static void bcast_slowest_subscriber_bounds_the_writer(void **state)
 	assert_int_equal(push(&in, 1), 0);
 	evr_bcast_counts(&slow.b, &c);
 	assert_true(c.lag == CAPACITY && c.seats == 2 && c.seated == 2 && c.blocked == 1);
+	is_seen_from_outside(pair, 2, 4 * CAPACITY, 3 * CAPACITY);
 	assert_int_equal(c.slowest.slot, evr_peer_self(pair->peer).slot);
 	nr = 3;
 	assert_true(is_elem_of(typed_peek(&slow, &nr), 3 * CAPACITY));
