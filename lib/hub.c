@@ -70,6 +70,8 @@ static int hub_find(struct evr_peer *peer, const char *name, struct evr_object *
 {
 	int err = name_check(name);
 
+	if (!err && evr_dir_is_isolated(peer))
+		err = evr_fail(-EOPNOTSUPP, "hub '%s': in an isolated segment", name);
 	if (!err)
 		err = evr_dir_find(peer, name, object);
 	if (!err && object->kind != EVR_KIND_HUB)
@@ -118,6 +120,8 @@ int evr_hub_create(struct evr_peer *peer, const char *name,
 	err = name_check(name);
 	if (!err)
 		err = evr_options_read(&o, sizeof(o), options, "evr_channel_options");
+	if (!err && evr_dir_is_isolated(peer))
+		err = evr_fail(-EOPNOTSUPP, "hub '%s': in an isolated segment", name);
 	if (err)
 		return err;
 	if (!evr_dir_find(peer, name, &object))

@@ -139,6 +139,12 @@ static int record_make(struct evr_lease_record *r, const struct evr_lease_option
 	return r->fd < 0 ? evr_fail(-errno, "lease: cannot copy the fd: %s", strerror(errno)) : 0;
 }
 
+/* There a block is given back otherwise, and what a record says is a stranger's. */
+static int lease_isolated(void)
+{
+	return evr_fail(-EOPNOTSUPP, "lease: through a channel of an isolated segment");
+}
+
 static int record_send(struct evr_channel *ch, const struct evr_lease_record *r, uint64_t tag,
 		       uint64_t *handle)
 {
@@ -166,6 +172,8 @@ int evr_lease_send(struct evr_lender *lender, struct evr_channel *ch,
 	int err;
 
 	err = evr_options_read(&o, sizeof(o), options, "evr_lease_options");
+	if (!err && ch->far)
+		err = lease_isolated();
 	if (!err && (!lender->heap || ch->send_heap != lender->heap))
 		err = evr_fail(-EINVAL, "lease: the channel does not send with the lender's heap");
 	if (!err)
@@ -192,6 +200,8 @@ int evr_lease_take(struct evr_lease *lease, struct evr_channel *ch, struct evr_m
 	memset(lease, 0, sizeof(*lease));
 	if (!ch->mine || !m->place || !(m->flags & EVR_MESSAGE_LEASE) || m->kind != EVR_FRAME_BLOCK)
 		return evr_fail(-EINVAL, "lease: not a message of one that was received here");
+	if (ch->far)
+		return lease_isolated();
 	if (m->sz != sizeof(*r))
 		return evr_fail(-EBADMSG, "lease: a record of %llu bytes, not %zu",
 				(unsigned long long)m->sz, sizeof(*r));

@@ -175,6 +175,8 @@ int evr_port_open(struct evr_channel *ch, struct evr_peer *peer, const struct ev
 	if (!(evr_peer_rights(peer) & EVR_RIGHT_WRITE))
 		return evr_fail(-EROFS, "port: an observer cannot use it");
 	err = port_find(peer, port, &object);
+	if (!err && evr_dir_is_isolated(peer))
+		err = port_stale("nobody can have made it in an isolated segment");
 	if (!err)
 		err = port_read(peer, &object, &said);
 	if (err)

@@ -11,7 +11,7 @@
  *            thread of each peer connects to a hub at a time. All together with all.
  * edges      those of inboxes and channels; there is no word of the hub's own.
  * progress   connect and accept are lock-free; the _wait forms sleep.
- * limits     shared segments; 255 clients, as many as a segment has slots;
+ * limits     shared segments (-EOPNOTSUPP of all calls in others); 255 clients, as many as a segment has slots;
  *            EVR_HUB_EACH connections of each. Names of 1 to 24 bytes.
  *
  * A request is delivered until somebody holds the other end of its connection. What a

@@ -355,6 +355,56 @@ static void lease_limits_are_checked(void **state)
 	two_close(&two);
 }
 
+/* Peers that do not trust each other lend nothing, and take nothing that looks so. */
+static void lease_in_an_isolated_segment_is_refused(void **state)
+{
+	struct evr_segment_options isolated = { .struct_sz = sizeof(isolated),
+						.flags = EVR_SEGMENT_ISOLATED,
+						.peer_sz = 1 << 20,
+						.peers_max = 2 };
+	struct evr_heap_options heap = { .struct_sz = sizeof(heap), .sz = 128 << 10 };
+	struct evr_channel_options options = { .struct_sz = sizeof(options), .heap = "heap" };
+	struct evr_lease lease = { .ch = NULL };
+	struct evr_segment *segment;
+	struct evr_peer *peers[2];
+	struct evr_message m;
+	struct evr_channel b;
+	struct end a;
+	int fd;
+
+	assert_int_equal(evr_segment_create(&segment, pair_uri(), &isolated), 0);
+	assert_int_equal(evr_peer_attach(&peers[0], segment, NULL), 0);
+	assert_int_equal(evr_peer_attach(&peers[1], segment, NULL), 0);
+	assert_int_equal(evr_heap_create(peers[0], "heap", &heap), 0);
+	assert_int_equal(evr_channel_create(peers[0], "c", &options), 0);
+	assert_int_equal(evr_heap_open(&a.heap, peers[0], "heap"), 0);
+	assert_int_equal(evr_channel_open(&a.ch, peers[0], "c", EVR_CHANNEL_A, 0), 0);
+	assert_int_equal(evr_channel_open(&b, peers[1], "c", EVR_CHANNEL_B, 0), 0);
+	assert_int_equal(evr_channel_bind(&a.ch, &a.heap, NULL), 0);
+	evr_lender_init(&a.lender, &a.heap);
+	fd = evr_lease_memfd(SZ);
+	assert_int_equal(lend(&a, fd, 0, SZ, 0), -EOPNOTSUPP);
+	/* Each has to see that the other has seen it. */
+	evr_channel_state(&a.ch);
+	evr_channel_state(&b);
+	assert_int_equal(evr_channel_state(&a.ch), EVR_RING_OK);
+	assert_int_equal(evr_channel_state(&b), EVR_RING_OK);
+	assert_int_equal(evr_channel_alloc(&a.ch, sizeof(struct evr_lease_record), &m), 0);
+	m.flags = EVR_MESSAGE_LEASE;
+	assert_int_equal(evr_channel_send_message(&a.ch, &m), 0);
+	assert_int_equal(evr_channel_recv(&b, &m), 0);
+	assert_int_equal(m.flags, EVR_MESSAGE_LEASE);
+	assert_int_equal(evr_lease_take(&lease, &b, &m), -EOPNOTSUPP);
+	evr_lease_release(&lease);
+	evr_channel_release(&b, &m);
+	close(fd);
+	evr_channel_close(&b);
+	end_close(&a);
+	evr_peer_detach(peers[0]);
+	evr_peer_detach(peers[1]);
+	evr_segment_close(segment);
+}
+
 /* Whatever a record says: an error, and no access to anything but what was lent. */
 static void lease_hostile_record_maps_nothing(void **state)
 {
@@ -813,6 +863,7 @@ int main(void)
 		TEST(lease_holds_credit_until_its_release),
 		TEST(lease_never_received_comes_back),
 		TEST(lease_limits_are_checked),
+		TEST(lease_in_an_isolated_segment_is_refused),
 		TEST(lease_hostile_record_maps_nothing),
 		TEST(lease_of_another_file_is_stale),
 		TEST(lease_of_a_segment_is_a_range_of_it),
