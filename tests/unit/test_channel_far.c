@@ -308,6 +308,7 @@ static void far_dead_sender_is_read_until_its_slot_has_another(void **state)
 	evr_heap_close(&hb);
 	evr_peer_detach(b);
 	b = NULL;
+	evr_channel_far_fini(&cb);
 	memset(&cb, 0, sizeof(cb));
 	settle(a);
 	assert_true(!memcmp(m.data, &m.tag, 8) && evr_channel_vouch(&ca));
@@ -481,6 +482,7 @@ static void far_call_ends_with_its_server(void **state)
 	evr_heap_close(&hb);
 	evr_peer_detach(b);
 	b = NULL;
+	evr_channel_far_fini(&cb);
 	memset(&cb, 0, sizeof(cb));
 	assert_int_equal(evr_call_complete_wait(&call, &wa, &done, pair_deadline()), 0);
 	assert_int_equal(done.result, -EOWNERDEAD);

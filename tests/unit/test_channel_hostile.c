@@ -173,7 +173,10 @@ static void hostile_return_is_refused(void **state)
 static void hostile_link_or_owner_ends_the_session_only(void **state)
 {
 	make_both();
+	assert_int_equal(recv_value(&ca), -EAGAIN);
+	assert_true(evr_channel_vouch(&ca));
 	cb.mine->link.v ^= 1ULL << 40;
+	assert_false(evr_channel_vouch(&ca));
 	assert_int_equal(recv_value(&ca), -EPIPE);
 	assert_int_equal(send_value(&ca, 1), -EPIPE);
 	assert_int_equal(evr_channel_forget(&ca), 0);
