@@ -78,7 +78,7 @@ static void print_result(bool ok, double took)
 static bool run(const struct scenario *scenario, struct model_bounds bounds)
 {
 	double start = now(), took;
-	bool ok;
+	bool ok, is_set_up;
 
 	if (options.preemptions >= 0)
 		bounds.preemptions = (uint8_t)options.preemptions;
@@ -86,7 +86,7 @@ static bool run(const struct scenario *scenario, struct model_bounds bounds)
 		bounds.crashes = (uint8_t)options.crashes;
 	if (options.delays >= 0)
 		bounds.delays = (uint8_t)options.delays;
-	ok = model_prepare(scenario, &bounds);
+	ok = is_set_up = model_prepare(scenario, &bounds);
 	if (!ok) {
 		printf("# %s: setup: %s\n", scenario->name, engine.failure);
 	} else if (options.replay) {
@@ -103,7 +103,7 @@ static bool run(const struct scenario *scenario, struct model_bounds bounds)
 	seconds += took;
 	executions += engine.executions;
 	steps += engine.steps;
-	if (!ok && !options.replay && !options.first)
+	if (!ok && is_set_up && !options.replay && !options.first)
 		report_failure();
 	print_result(ok, took);
 	passed += ok;

@@ -194,8 +194,10 @@ static void scribble(struct evr_peer *peer, void *state)
 	struct state *s = state;
 	struct evr_log *log = &s->logs[0];
 	struct evr_a64 *words[] = {
-		(struct evr_a64 *)log->cells.cells, (struct evr_a64 *)(log->cells.cells + 8),
-		(struct evr_a64 *)log->data, &log->cells.shared->ledgers[0],
+		(struct evr_a64 *)log->cells.cells,
+		(struct evr_a64 *)(log->cells.cells + 8),
+		(struct evr_a64 *)log->data,
+		&log->cells.shared->ledgers[0],
 		s->noted,
 	};
 
@@ -257,7 +259,9 @@ SCENARIO(log_hostile) = {
 	.name = "log-hostile",
 	.state_sz = sizeof(struct state),
 	.steps_max = 50000,
-	.procs = { { "hostile", scribble }, { "writer", write_and_close }, { "reader", read_in_bounds } },
+	.procs = { { "hostile", scribble },
+		   { "writer", write_and_close },
+		   { "reader", read_in_bounds } },
 	.setup = setup_written,
 	.end = next_ends,
 	.check = { { MODEL_SC, 1, 0, 0 } },

@@ -1,0 +1,347 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Channels: what one holder sends in a session the other of that session receives, once, in
+ * order, before the end; nobody receives what was sent to another; no more is under way
+ * than was granted; and nobody sleeps beside what is there for it.
+ */
+#include <errno.h>
+
+#include "explore.h"
+
+#include "channel.h"
+
+#define CAPACITY 1024
+#define INLINE_MAX 32
+
+struct state {
+	struct evr_channel a, b, next;
+	struct evr_waiter waiters[3];
+	uint32_t items;
+	uint64_t window;
+	uint64_t sent, released, received; /* in this session */
+	uint64_t session; /* of A's, counted by A */
+	bool a_over, b_over;
+	int a_end, b_end; /* what the last call of each end returned */
+};
+
+static void make(struct state *s, uint32_t items, uint64_t window)
+{
+	struct evr_channel_options options = { .struct_sz = sizeof(options),
+					       .capacity = CAPACITY,
+					       .urgent_capacity = CAPACITY,
+					       .inline_max = INLINE_MAX,
+					       .window_messages = window };
+	uint32_t i;
+
+	s->items = items;
+	s->window = window;
+	MODEL_CHECK(!evr_channel_create(model_peer(0), "c", &options));
+	for (i = 0; i < 2; i++)
+		MODEL_CHECK(!evr_waiter_init(&s->waiters[i], model_peer(i), EVR_WAIT_SLEEP));
+}
+
+static void name_words(const struct state *s)
+{
+	model_name(s->a.mine, EVR_LINE_SZ, "a.link");
+	model_name(&s->a.mine->credit_messages, EVR_LINE_SZ, "a.credit");
+	model_name(s->a.other, EVR_LINE_SZ, "b.link");
+	model_name(&s->a.other->credit_messages, EVR_LINE_SZ, "b.credit");
+	model_name_lane(&s->a.tx[0].lane);
+}
+
+/* {session:8 | number:8} */
+static uint64_t value_of(const struct state *s)
+{
+	return s->session << 8 | (s->sent + 1);
+}
+
+static int send_one(struct state *s, struct evr_channel *ch)
+{
+	uint64_t value = value_of(s);
+	int err = evr_channel_send(ch, &value, 8, 0);
+
+	if (!err) {
+		s->sent++;
+		if (s->window)
+			MODEL_CHECK(s->sent - s->released <= s->window);
+	}
+	return err;
+}
+
+static void take(struct state *s, struct evr_channel *ch, struct evr_message *m)
+{
+	uint64_t value;
+
+	MODEL_CHECK(m->sz == 8 && m->kind == EVR_FRAME_INLINE);
+	evr_copy_out(&value, m->data, 8);
+	model_note("receives %llu of session %llu", (unsigned long long)(value & 0xff),
+		   (unsigned long long)(value >> 8));
+	MODEL_CHECK((value & 0xff) == s->received + 1);
+	s->received++;
+	/* Before its release: the sender may see that at once. */
+	s->released++;
+	evr_channel_release(ch, m);
+}
+
+static int recv_one(struct state *s, struct evr_channel *ch)
+{
+	struct evr_message m;
+	int err = evr_channel_recv(ch, &m);
+
+	if (!err)
+		take(s, ch, &m);
+	return err;
+}
+
+/* All is sent as far as credit goes, then the direction is shut: its end comes last. */
+static void send_and_shut(struct evr_peer *peer, void *state)
+{
+	struct state *s = state;
+	int err;
+
+	while (s->sent < s->items) {
+		err = send_one(s, &s->a);
+		MODEL_CHECK(!err || err == -ENOBUFS || err == -EAGAIN);
+		if (err)
+			evr_pause();
+	}
+	MODEL_CHECK(!evr_channel_shutdown(&s->a, EVR_SHUT_SEND));
+}
+
+static void recv_to_end(struct evr_peer *peer, void *state)
+{
+	struct state *s = state;
+	int err;
+
+	do {
+		err = recv_one(s, &s->b);
+		MODEL_CHECK(!err || err == -EAGAIN || err == -EPIPE);
+		if (err == -EAGAIN)
+			evr_pause();
+	} while (err != -EPIPE);
+	MODEL_CHECK(s->received == s->items);
+}
+
+static void setup_met(void *state)
+{
+	struct state *s = state;
+
+	make(s, 2, 1);
+	MODEL_CHECK(!evr_channel_open(&s->a, model_peer(0), "c", EVR_CHANNEL_A, 0));
+	MODEL_CHECK(!evr_channel_open(&s->b, model_peer(1), "c", EVR_CHANNEL_B, 0));
+	MODEL_CHECK(evr_channel_state(&s->a) == EVR_RING_OK);
+	MODEL_CHECK(evr_channel_state(&s->b) == EVR_RING_OK);
+	name_words(s);
+}
+
+SCENARIO(channel_send_recv) = {
+	.name = "channel-send-recv",
+	.state_sz = sizeof(struct state),
+	.shared_sz = 16 << 10,
+	.procs = { { "sender", send_and_shut }, { "receiver", recv_to_end } },
+	.setup = setup_met,
+	.check = { { MODEL_SC, 2, 0, 0 }, { MODEL_TSO, 1, 0, 2 }, { MODEL_WEAK, 1, 0, 2 } },
+	.longer = { { MODEL_SC, 4, 0, 0 }, { MODEL_TSO, 3, 0, 2 }, { MODEL_WEAK, 2, 0, 2 } },
+};
+
+/* A receiver that sleeps is told of the end by its coming alone. */
+static void shut(struct evr_peer *peer, void *state)
+{
+	struct state *s = state;
+
+	MODEL_CHECK(!evr_channel_shutdown(&s->a, EVR_SHUT_SEND));
+}
+
+static void sleep_to_end(struct evr_peer *peer, void *state)
+{
+	struct state *s = state;
+	struct evr_message m;
+
+	MODEL_CHECK(evr_channel_recv_wait(&s->b, &s->waiters[1], &m, EVR_NO_DEADLINE) == -EPIPE);
+}
+
+SCENARIO(channel_shut) = {
+	.name = "channel-shut-wakes",
+	.state_sz = sizeof(struct state),
+	.shared_sz = 16 << 10,
+	.procs = { { "sender", shut }, { "receiver", sleep_to_end } },
+	.setup = setup_met,
+	.check = { { MODEL_SC, 3, 0, 0 }, { MODEL_TSO, 2, 0, 1 }, { MODEL_WEAK, 2, 0, 1 } },
+	.longer = { { MODEL_SC, 5, 0, 0 }, { MODEL_TSO, 4, 0, 2 }, { MODEL_WEAK, 4, 0, 2 } },
+};
+
+/* Both come, in any order, sleep for each other and for credit, and go. */
+static void come_and_send(struct evr_peer *peer, void *state)
+{
+	struct state *s = state;
+	struct evr_message m = { .sz = 8 };
+	uint64_t value;
+
+	MODEL_CHECK(!evr_channel_open(&s->a, peer, "c", EVR_CHANNEL_A, 0));
+	while (!s->a_end && s->sent < s->items) {
+		value = value_of(s);
+		m.data = &value;
+		s->a_end = evr_channel_send_wait(&s->a, &s->waiters[0], &m, EVR_NO_DEADLINE);
+		s->sent += !s->a_end;
+	}
+	if (!s->a_end)
+		s->a_end = evr_channel_drain_wait(&s->a, &s->waiters[0], EVR_NO_DEADLINE);
+	evr_channel_close(&s->a);
+	s->a_over = true;
+}
+
+static void come_and_recv(struct evr_peer *peer, void *state)
+{
+	struct state *s = state;
+	struct evr_message m;
+
+	MODEL_CHECK(!evr_channel_open(&s->b, peer, "c", EVR_CHANNEL_B, 0));
+	for (;;) {
+		s->b_end = evr_channel_recv_wait(&s->b, &s->waiters[1], &m, EVR_NO_DEADLINE);
+		if (s->b_end)
+			break;
+		take(s, &s->b, &m);
+	}
+	evr_channel_close(&s->b);
+	s->b_over = true;
+}
+
+static void setup_apart(void *state)
+{
+	make(state, 2, 1);
+}
+
+static void both_were_told(void *state)
+{
+	struct state *s = state;
+
+	MODEL_CHECK(!s->a_end && s->b_end == -EPIPE && s->received == s->items);
+}
+
+SCENARIO(channel_meet) = {
+	.name = "channel-meet",
+	.state_sz = sizeof(struct state),
+	.shared_sz = 16 << 10,
+	.procs = { { "sender", come_and_send }, { "receiver", come_and_recv } },
+	.setup = setup_apart,
+	.end = both_were_told,
+	.check = { { MODEL_SC, 1, 0, 0 }, { MODEL_TSO, 1, 0, 1 }, { MODEL_WEAK, 1, 0, 1 } },
+	.longer = { { MODEL_SC, 2, 0, 0 }, { MODEL_TSO, 2, 0, 1 }, { MODEL_WEAK, 2, 0, 1 } },
+};
+
+/* Who is left in a session learns of its end; who has met nobody may wait for ever. */
+static void left_one_knows(void *state)
+{
+	struct state *s = state;
+
+	MODEL_CHECK(evr_reap_dead(model_auditor(), NULL) >= 0);
+	MODEL_CHECK(evr_reap_dead(model_auditor(), NULL) == 0);
+	if (!model_crashes())
+		both_were_told(s);
+	if (model_died(0) && !model_died(1)) {
+		MODEL_CHECK(s->received >= s->sent && s->received <= s->sent + 1);
+		MODEL_CHECK(s->b_over || !model_peek(&s->b.partner));
+		if (s->b_over)
+			MODEL_CHECK(s->b_end == -EOWNERDEAD || s->b_end == -EPIPE);
+	}
+	if (model_died(1) && !model_died(0)) {
+		MODEL_CHECK(s->a_over || !model_peek(&s->a.partner));
+		if (s->a_over)
+			MODEL_CHECK(!s->a_end || s->a_end == -EOWNERDEAD || s->a_end == -EPIPE);
+	}
+}
+
+static void setup_dies(void *state)
+{
+	make(state, 1, 1);
+}
+
+SCENARIO(channel_dies) = {
+	.name = "channel-dies",
+	.flags = MODEL_MAY_SLEEP,
+	.state_sz = sizeof(struct state),
+	.shared_sz = 16 << 10,
+	.procs = { { "sender", come_and_send }, { "receiver", come_and_recv } },
+	.setup = setup_dies,
+	.end = left_one_knows,
+	.check = { { MODEL_SC, 1, 1, 0 } },
+	.longer = { { MODEL_SC, 2, 1, 0 }, { MODEL_SC, 1, 2, 0 }, { MODEL_WEAK, 1, 1, 1 } },
+};
+
+/*
+ * A receiver leaves, and the next wants its place: it gets it once the sender has let go of
+ * the last one, and of what it receives all was sent to it.
+ */
+static void send_to_each(struct evr_peer *peer, void *state)
+{
+	struct state *s = state;
+	int err;
+
+	while (!s->b_over) {
+		err = send_one(s, &s->a);
+		if (err == -EPIPE || err == -EOWNERDEAD) {
+			MODEL_CHECK(!evr_channel_forget(&s->a));
+			s->session++;
+			s->sent = 0;
+		}
+		if (err)
+			evr_pause();
+	}
+}
+
+static void recv_and_leave(struct evr_peer *peer, void *state)
+{
+	struct state *s = state;
+
+	recv_one(s, &s->b);
+	evr_channel_close(&s->b);
+	s->a_over = true;
+}
+
+static bool first_has_left(void *state)
+{
+	return ((struct state *)state)->a_over;
+}
+
+static void recv_next(struct evr_peer *peer, void *state)
+{
+	struct state *s = state;
+	struct evr_message m;
+	uint64_t value;
+	int err;
+
+	model_until(first_has_left, s);
+	while ((err = evr_channel_open(&s->next, peer, "c", EVR_CHANNEL_B, 0))) {
+		MODEL_CHECK(err == -EBUSY);
+		evr_pause();
+	}
+	while ((err = evr_channel_recv(&s->next, &m))) {
+		MODEL_CHECK(err == -EAGAIN || err == -ENOTCONN);
+		evr_pause();
+	}
+	evr_copy_out(&value, m.data, 8);
+	/* The first of a session that began after the last one's. */
+	MODEL_CHECK((value & 0xff) == 1 && value >> 8);
+	evr_channel_release(&s->next, &m);
+	s->b_over = true;
+}
+
+static void setup_next(void *state)
+{
+	struct state *s = state;
+
+	setup_met(s);
+	s->window = 0;
+}
+
+SCENARIO(channel_next) = {
+	.name = "channel-next-receiver",
+	.state_sz = sizeof(struct state),
+	.shared_sz = 16 << 10,
+	.procs = { { "sender", send_to_each },
+		   { "receiver", recv_and_leave },
+		   { "next", recv_next } },
+	.setup = setup_next,
+	.check = { { MODEL_SC, 1, 0, 0 } },
+	.longer = { { MODEL_SC, 2, 0, 0 }, { MODEL_TSO, 1, 0, 1 }, { MODEL_WEAK, 1, 0, 1 } },
+};
