@@ -74,6 +74,8 @@ static bool masks_are_empty(struct heap_map *map, const struct heap_block *b, ui
 	const struct evr_a64 *word = masks(map, b);
 	uint32_t i;
 
+	/* Of two that leave at once, each from another mask, one sees that both are empty. */
+	evr_fence(); /* HEAP-SHARE */
 	for (i = 0; i < 2 * mask_words(map); i++) /* HEAP-SHARE: pending first */
 		if (evr_a64_load_acquire(&word[i]) != mask_tag(u_ctl))
 			return false;

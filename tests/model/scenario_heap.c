@@ -447,6 +447,6 @@ SCENARIO(heap_share) = {
 	.procs = { { "holder", hold_and_drop }, { "dropper", drop }, { "reaper", reap_early } },
 	.setup = setup_share,
 	.end = end_three,
-	.check = { { MODEL_SC, 3, 0, 0 }, { MODEL_SC, 1, 1, 0 }, { MODEL_TSO, 1, 0, 1 } },
+	.check = { { MODEL_SC, 3, 0, 0 }, { MODEL_SC, 1, 1, 0 }, { MODEL_TSO, 1, 0, 1 }, { MODEL_WEAK, 2, 0, 1 } },
 	.longer = { { MODEL_SC, 1, 2, 0 }, { MODEL_SC, 2, 1, 0 }, { MODEL_WEAK, 2, 1, 1 } },
 };
