@@ -440,6 +440,13 @@ static int run(int operands_nr, char **operands)
 	return status;
 }
 
+static void print_names(void)
+{
+	for (int i = 0; benches[i]; i++)
+		printf("%s\n", benches[i]->name);
+	printf("contiguous\n");
+}
+
 const struct command bench_command = {
 	.name = "bench",
 	.operands =
@@ -453,4 +460,5 @@ const struct command bench_command = {
 	.operands_min = 1,
 	.operands_max = 1,
 	.run = run,
+	.print_words = print_names,
 };

@@ -46,6 +46,7 @@ struct command {
 	int operands_min;
 	int operands_max;
 	int (*run)(int operands_nr, char **operands);
+	void (*print_words)(void); /* what its operand can be, one a line; may be NULL */
 };
 
 extern const struct command create_command;

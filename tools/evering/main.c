@@ -69,6 +69,8 @@ static int print_words(const char *name)
 		printf("--%s\n", row->name);
 	for (const struct option_row *row = options_always; row->name; row++)
 		printf("--%s\n", row->name);
+	if (command->print_words)
+		command->print_words();
 	return EXIT_OK;
 }
 

@@ -12,8 +12,7 @@ function __evering_names
 	set -l before (__evering_before)
 	switch "$before[1]"
 		case bench
-			# What its help says of its operand.
-			evering bench --help 2>/dev/null | sed -n '1 { s/.* //; s/|/\n/gp }'
+			evering --words bench 2>/dev/null | string match -v -- '-*'
 		case tap
 			# Its first operand is a segment, its second one of the objects there.
 			evering --names $before[2] 2>/dev/null
