@@ -334,18 +334,25 @@ run rm "$NAME"
 
 it observe_isolated_halves_are_one_lane
 run create --isolated --peers 4 "$NAME"
-"$EVERING_TOOL" send "$NAME" </dev/zero >/dev/null 2>&1 &
+mkfifo "$WORK/pipe"
+"$EVERING_TOOL" send "$NAME" <"$WORK/pipe" >/dev/null 2>&1 &
 sender=$!
-# It waits for somebody to read, so there is nothing in it yet.
+exec 4>"$WORK/pipe"
 shows_data() { timeout "$SECONDS_MAX" "$EVERING_TOOL" rings "$NAME" >"$OUT" && row transfer.data >/dev/null; }
 until_true shows_data
 row transfer.data | grep -qE '^transfer.data bytes .* 0( asleep)? -$' || bad "a lane without a consumer: $(row transfer.data)"
-"$EVERING_TOOL" recv "$NAME" 2>/dev/null | { read -r line; } &
+"$EVERING_TOOL" recv "$NAME" >"$WORK/received" 2>/dev/null 4>&- &
+receiver=$!
 both_ends() { shows_data && row transfer.data | grep -qE '0( asleep)? 1( asleep)?$'; }
 until_true both_ends
 is "$(rows transfer.data)" 1 "rows of a lane in two halves"
-kill -TERM $sender
-wait
+printf x >&4
+until_true has_size "$WORK/received" 1
+exec 4>&-
+wait $sender
+is $? 0 "status of the sender"
+wait $receiver
+is $? 0 "status of the receiver"
 run rm --force "$NAME"
 
 finish

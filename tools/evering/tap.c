@@ -20,7 +20,7 @@ static bool only_new, raw, json;
 
 static const struct option_row options[] = {
 	{ "count", 'n', OPTION_NUMBER, &count, "N", "end after N messages (never)", 1, 0, NULL },
-	{ "seconds", 't', OPTION_SECONDS, &seconds, "S", "end after S seconds (never)", 0, 0,
+	{ "seconds", 't', OPTION_SECONDS, &seconds, "S", "end after S seconds more (never)", 0, 0,
 	  NULL },
 	{ "new", 'N', OPTION_FLAG, &only_new, NULL, "leave out what is there already", 0, 0, NULL },
 	{ "max", 'm', OPTION_SIZE, &shown_max, "SIZE", "show at most SIZE of each (256)", 1,
@@ -101,30 +101,47 @@ static void print_message(const struct evr_tap_message *m, const uint8_t *data, 
 	fflush(stdout);
 }
 
-static int follow(struct evr_tap *tap)
+/* The clock of --seconds runs from when all is shown that was there: a ringful at most. */
+struct clock {
+	uint64_t capacity; /* of the ring, in units */
+	uint64_t first; /* position; counts when has_first */
+	uint64_t end;
+	bool has_first, runs;
+};
+
+static bool is_over(struct clock *clock, const struct evr_tap_message *m, bool got)
 {
-	uint64_t end = seconds > 0 ? evr_now_ns() + (uint64_t)(seconds * 1e9) : EVR_NO_DEADLINE;
+	if (got && !clock->has_first)
+		clock->first = m->pos;
+	clock->has_first |= got;
+	if (!clock->runs && (!got || m->pos - clock->first >= clock->capacity)) {
+		clock->runs = true;
+		clock->end = seconds > 0 ? evr_now_ns() + (uint64_t)(seconds * 1e9) :
+					   EVR_NO_DEADLINE;
+	}
+	return clock->runs && evr_now_ns() >= clock->end;
+}
+
+static int follow(struct evr_tap *tap, uint64_t capacity)
+{
+	struct clock clock = { .capacity = capacity };
 	uint8_t *data = malloc(shown_max);
 	char *text = malloc(2 * shown_max + 1);
 	struct evr_tap_message message;
 	uint64_t messages = 0;
 	int ret = data && text ? 0 : -ENOMEM;
 
-	while (ret >= 0 && !signals_came() && !(count && messages == count)) {
+	while (ret >= 0 && !signals_came() && !(count && messages == count) && !ferror(stdout)) {
 		ret = evr_tap_next(tap, data, shown_max, &message);
-		if (ret > 0) {
-			messages++;
+		if (ret < 0)
+			break;
+		if (ret)
 			print_message(&message, data, text);
-		} else if (!ret) {
-			if (evr_now_ns() >= end)
-				break;
+		messages += (uint64_t)ret;
+		if (is_over(&clock, &message, ret))
+			break;
+		if (!ret)
 			signals_sleep(LOOK_SECONDS);
-		}
-		/* One who floods it does not keep us here. */
-		if (ret > 0 && evr_now_ns() >= end)
-			break;
-		if (ferror(stdout))
-			break;
 	}
 	free(data);
 	free(text);
@@ -171,7 +188,9 @@ static int tap_ring(const struct observer *observer, const char *name)
 	err = evr_tap_open(&tap, observer->peer, &search.found,
 			   only_new ? EVR_TAP_NEW : EVR_TAP_OLDEST);
 	if (!err)
-		err = follow(&tap);
+		err = evr_object_stat(observer->peer, &search.found, &search.stat);
+	if (!err)
+		err = follow(&tap, search.stat.flows[0].capacity);
 	evr_tap_close(&tap);
 	return err ? message_failed(name, err) : EXIT_OK;
 }
