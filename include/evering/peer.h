@@ -62,7 +62,7 @@ enum {
 
 struct evr_peer_options {
 	size_t struct_sz; /* sizeof(struct evr_peer_options) */
-	uint32_t flags; /* EVR_PEER_OBSERVER */
+	uint32_t flags; /* EVR_PEER_* */
 	uint32_t slot; /* wanted, used when slot_set; else any */
 	uint64_t cookie; /* a label of the peer's own, shown to all */
 	bool slot_set;

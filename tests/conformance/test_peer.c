@@ -59,10 +59,10 @@ static void peer_wanted_slot_is_given(void **state)
 static void peer_unknown_flag_is_refused(void **state)
 {
 	struct evr_segment *segment = plain_segment();
-	struct evr_peer_options options = { .struct_sz = sizeof(options), .flags = 2 };
+	struct evr_peer_options options = { .struct_sz = sizeof(options), .flags = 4 };
 
 	EQ(try_attach(segment, &options), -EINVAL);
-	DETAIL("flags 0x2");
+	DETAIL("flags 0x4");
 	options.flags = 0;
 	options.struct_sz = 4;
 	EQ(try_attach(segment, &options), -EINVAL);
