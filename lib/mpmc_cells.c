@@ -335,6 +335,40 @@ static uint32_t pop_words(struct evr_mpmc *q, uint8_t *to, uint32_t nr)
 	return done;
 }
 
+/*
+ * One element, when the front is where it was left and nobody else takes it: what a claim,
+ * a copy and the end of it come to for a run of one, its place worked out once, in a third of
+ * the instructions. Return: false, and nothing has happened, when there is more to it.
+ */
+static inline bool one_move(struct evr_mpmc *q, enum evr_role role, void *to, const void *from,
+			    uint32_t sz)
+{
+	struct evr_mpmc_end *end = &q->ends[role];
+	uint64_t pos = end->pos, lap = lap_of(q, pos);
+	struct evr_a64 *word = cell_at(q, pos);
+	void *data = (uint8_t *)word + q->data_off;
+	uint64_t u_word = evr_a64_load_acquire(word); /* MPMC-CELL */
+	bool is_in = role == EVR_PRODUCER;
+
+	if (u_word != cell_word(lap, 0, wanted_states[role]) ||
+	    !evr_a64_cas(word, &u_word, /* MPMC-CELL */
+			 cell_word(lap, q->stamp << STAMP_SHIFT | 1,
+				   is_in ? CELL_WRITING : CELL_READING)))
+		return false;
+	end->pos = pos + 1;
+	if (is_in && sz == 8)
+		evr_copy_in(data, from, 8);
+	else if (is_in)
+		evr_copy_in(data, from, sz);
+	else if (sz == 8)
+		evr_copy_out(to, data, 8);
+	else
+		evr_copy_out(to, data, sz);
+	evr_a64_store_release(word, is_in ? cell_word(lap, 0, CELL_FULL) : /* MPMC-CELL */
+					    cell_word((lap + 1) & LAP_MASK, 0, CELL_EMPTY));
+	return true;
+}
+
 static uint32_t push_run(struct evr_mpmc *q, const uint8_t *from, uint32_t nr)
 {
 	uint64_t pos = 0;
@@ -373,6 +407,11 @@ uint32_t evr_mpmc_push(struct evr_mpmc *queue, const void *elems, uint32_t nr)
 
 	if (mpmc_is_shut(queue))
 		return 0;
+	if (nr == 1 && queue->data_off &&
+	    one_move(queue, EVR_PRODUCER, NULL, from, queue->elem_sz)) {
+		mpmc_moved(queue, EVR_PRODUCER, 1);
+		return 1;
+	}
 	while (done < nr) {
 		run = queue->data_off ? push_run(queue, from, nr - done) :
 					push_words(queue, from, nr - done);
@@ -392,6 +431,10 @@ uint32_t evr_mpmc_pop(struct evr_mpmc *queue, void *elems, uint32_t nr)
 
 	if (mpmc_is_shut(queue))
 		return 0;
+	if (nr == 1 && queue->data_off && one_move(queue, EVR_CONSUMER, to, NULL, queue->elem_sz)) {
+		mpmc_moved(queue, EVR_CONSUMER, 1);
+		return 1;
+	}
 	while (done < nr) {
 		run = queue->data_off ? pop_run(queue, to, nr - done) :
 					pop_words(queue, to, nr - done);
