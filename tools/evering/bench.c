@@ -398,7 +398,9 @@ static int run_bench(const struct bench *bench, struct json_object *list)
 	machine_two_cpus(results.plan.cpus);
 	results.plan.batch = bench->batch > 1 && batch_given ? batch : bench->batch;
 	results.plan.repeats = (int)repeats;
-	results.plan.count = bench == &death_bench && !count ? DEATHS_DEFAULT : count;
+	results.plan.count = count;
+	if (!count && (bench == &death_bench || bench == &reap_bench))
+		results.plan.count = DEATHS_DEFAULT;
 	results.plan.backend = chosen_backend();
 	err = measure(&results);
 	if (list)
