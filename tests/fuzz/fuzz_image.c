@@ -21,6 +21,7 @@
 #define RESERVE_SZ (32U << 20)
 
 static struct image {
+	struct evr_segment *segment;
 	int fd;
 	unsigned char *file; /* mapped */
 	uint64_t sz, shared_off;
@@ -33,16 +34,15 @@ static void image_make(void)
 					       .shared_sz = WORLD_SHARED_SZ,
 					       .peers_max = WORLD_PEERS };
 	struct evr_segment_info info;
-	struct evr_segment *segment;
 	struct evr_peer *peer;
 	struct stat st;
 
-	FUZZ_CHECK(!evr_segment_create(&segment, "local:", &options));
-	FUZZ_CHECK(!evr_peer_attach(&peer, segment, NULL));
+	FUZZ_CHECK(!evr_segment_create(&image.segment, "local:", &options));
+	FUZZ_CHECK(!evr_peer_attach(&peer, image.segment, NULL));
 	FUZZ_CHECK(!world_make(peer));
-	FUZZ_CHECK(!evr_segment_info(segment, &info));
+	FUZZ_CHECK(!evr_segment_info(image.segment, &info));
 	evr_peer_detach(peer);
-	image.fd = evr_segment_fd(segment);
+	image.fd = evr_segment_fd(image.segment);
 	image.shared_off = info.shared_off;
 	FUZZ_CHECK(!fstat(image.fd, &st));
 	image.sz = (uint64_t)st.st_size;
