@@ -98,7 +98,7 @@ static void chaos_step(void)
 
 static uint64_t rounds(uint64_t nr)
 {
-	return getenv("EVERING_TEST_LONG") ? 300 * nr : nr;
+	return getenv("EVERING_TEST_LONG") ? 60 * nr : nr;
 }
 
 static int chaos_open(void **state)

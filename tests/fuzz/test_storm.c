@@ -11,6 +11,7 @@
 #include "pair.h"
 
 #include <sys/mman.h>
+#include <sys/prctl.h>
 
 #include "tour.h"
 #include "world.h"
@@ -67,10 +68,14 @@ static void work(struct evr_peer *peer, void *arg)
 	if (s->is_named) {
 		s->talk->stopped = evr_peer_self(peer);
 		s->talk->is_named = 1;
+		/* It is stopped for as long as it takes, and gone with its parent all the same. */
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		alarm(0);
 	}
 	CHECK(!evr_waiter_init(&tour.waiter, peer, EVR_WAIT_SLEEP));
 	while (!s->talk->is_over) {
-		pair_alive();
+		if (!s->is_named)
+			pair_alive();
 		tour_all(&tour);
 	}
 	CHECK(evr_peer_is_live(peer, evr_peer_self(peer)));
