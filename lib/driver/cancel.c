@@ -51,8 +51,8 @@ void evr_cancel_slot(struct evr_driver *d, struct slot *s, uint32_t index)
 }
 
 /*
- * A thread of the kernel is at it. A disk read will end; but one that finds that it would
- * block goes to wait for its file, and has forgotten that it was cancelled.
+ * A thread of the kernel is at it, or has just left it. A disk read will end; but one that
+ * finds that it would block goes to wait for its file, and knows of no cancel.
  */
 void evr_cancel_later(struct evr_driver *d, struct slot *s, uint32_t index)
 {

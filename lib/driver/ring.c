@@ -291,10 +291,10 @@ static void reap_cancel(struct evr_driver *d, uint64_t id, int res)
 	s = slot_of(d, of, &index);
 	if (!s || s->state != ACTIVE)
 		return;
-	if (res == -EALREADY)
-		evr_cancel_later(d, s, index);
-	else if (s->flags & S_LINKED)
+	if (s->flags & S_LINKED && res == -ENOENT)
 		evr_chain_not_found(d, s, index);
+	else
+		evr_cancel_later(d, s, index);
 }
 
 static void reap_internal(struct evr_driver *d, uint64_t id, int res, uint32_t cflags)
