@@ -357,7 +357,6 @@ static void socket_receives_into_provided_buffers(void **state)
 		assert_memory_equal(seen.buf, "0123456789", i + 1);
 		assert_int_equal(evr_buffers_nr(loop->d, 3), 3 - i);
 	}
-	/* None left: that ends it, and nothing is lost. */
 	assert_int_equal(write(fds[1], "more", 4), 4);
 	assert_int_equal(loop_finish(loop, &seen), -ENOBUFS);
 	assert_int_equal(evr_driver_cancel(loop->d, id), -ENOENT);
