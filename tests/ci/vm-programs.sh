@@ -11,7 +11,7 @@
 # stock, kasan, kcsan, debug stand for several. Flags: long (only in check-long),
 # alone (a boot of its own), timeout=S (60; four times that on debug kernels),
 # args=WORD,WORD, env=NAME=VALUE, modparam=STR (alone), mem=MiB (alone),
-# file=NAME,NAME (found like PROGRAM, copied along), append=STR (alone), allow-log=REGEX (alone), no-module (alone). "_" in a value of
+# file=NAME,NAME (found like PROGRAM, copied along), plain (no TAP: its exit status is its only result), append=STR (alone), allow-log=REGEX (alone), no-module (alone). "_" in a value of
 # modparam and append stands for itself; a blank cannot be written.
 # All programs that are not alone share one boot, with a disk.
 
@@ -64,6 +64,13 @@ write_script()	# file
 	#!/bin/sh
 	export CMOCKA_MESSAGE_OUTPUT=TAP
 	failed=0
+	cat >/plain <<'END'
+	"$@"
+	rc=$?
+	echo 1..1
+	[ $rc = 0 ] && echo "ok 1 - exit status 0" || echo "not ok 1 - exit status $rc"
+	exit $rc
+	END
 	run()	# name, seconds, command...
 	{
 		name=$1 limit=$2
@@ -89,7 +96,9 @@ add_program()	# script, kernel, name, path, flags...
 	limit=$((${limit:-60} * factor))
 	args=$(flag args "$@")
 	e=$(flag env "$@")
-	echo "run $name $limit ${e:+env $e} $path ${args//,/ }" >>"$script"
+	e=${e:+env $e}
+	[ -z "$(flag plain "$@")" ] || e="$e sh /plain"
+	echo "run $name $limit $e $path ${args//,/ }" >>"$script"
 	boot_limit=$((boot_limit + limit))
 	boot_files+=(--file "$path")
 	args=$(flag file "$@")
