@@ -23,9 +23,9 @@
 
 /* Not in the segment. */
 struct talk {
-	volatile uint32_t is_over;
+	_Atomic uint32_t is_over;
 	struct evr_peer_id stopped;
-	volatile uint32_t is_named;
+	_Atomic uint32_t is_named;
 };
 
 struct storm {

@@ -818,9 +818,9 @@ static void heap_small_block_said_to_be_shared_has_no_size(void **state)
 }
 
 struct foreign {
-	volatile uint64_t handle;
 	struct evr_peer_id id;
-	volatile uint32_t is_done;
+	_Atomic uint64_t handle;
+	_Atomic uint32_t is_named, is_done;
 };
 
 /* In an isolated segment, a peer that the heap does not belong to. */
@@ -832,6 +832,7 @@ static void read_foreign(struct evr_peer *peer, void *arg)
 	char *at;
 
 	f->id = evr_peer_self(peer);
+	f->is_named = 1;
 	while (!f->handle)
 		sched_yield();
 	CHECK(!evr_heap_open(&heap, peer, "heap"));
@@ -869,7 +870,7 @@ static void heap_isolated_is_read_by_others_and_freed_by_its_peer(void **state)
 	assert_int_equal(evr_heap_create(pair.peer, "heap", &heap_options), 0);
 	get_heap(&pair, &heap);
 	pid = pair_fork(&pair, read_foreign, f);
-	while (!((volatile struct foreign *)f)->id.incarnation)
+	while (!f->is_named)
 		sched_yield();
 	for (i = 0; i < 3; i++) {
 		blocks[i] = evr_heap_alloc(&heap, 100);

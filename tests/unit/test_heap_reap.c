@@ -39,12 +39,13 @@ void step(void)
 #define STEPS_MAX 100000
 
 /* What parent and child tell each other, in memory that is not the segment's. */
+/* Atomic: who sees a flag sees what was written before it. */
 struct talk {
 	struct evr_peer_id child, parent;
-	volatile uint32_t child_ready, parent_ready;
+	_Atomic uint32_t child_ready, parent_ready;
 	uint64_t handles[8];
-	volatile uint32_t sent; /* of handles: published by the child */
-	volatile uint32_t lives; /* of handles: over */
+	_Atomic uint32_t sent; /* of handles: published by the child */
+	_Atomic uint32_t lives; /* of handles: over */
 };
 
 struct scene {

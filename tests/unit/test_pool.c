@@ -42,10 +42,10 @@ void step(void)
 /* What parent and children tell each other, in memory that is not the segment's. */
 static struct talk {
 	struct evr_peer_id child;
-	volatile uint32_t child_ready, parent_ready;
-	volatile uint32_t done[8];
+	_Atomic uint32_t child_ready, parent_ready;
+	_Atomic uint32_t done[8];
 	uint64_t handles[4];
-	volatile uint32_t sent;
+	_Atomic uint32_t sent;
 } *talk;
 
 static const struct evr_pool_options few = { .struct_sz = sizeof(few),
