@@ -230,7 +230,8 @@ static const char *frame_read(const struct evr_bytes *b, uint64_t pos, uint64_t 
 bool evr_bytes_look(const struct evr_bytes *bytes, uint64_t pos, uint64_t avail,
 		    struct evr_frame_view *view)
 {
-	return !frame_read(bytes, pos, avail, view);
+	/* The position may be what another says. */
+	return pos % FRAME_ALIGN == 0 && !frame_read(bytes, pos, avail, view);
 }
 
 /* Read the header at our position once, and check it against what we know. */

@@ -472,6 +472,10 @@ void evr_channel_recover(struct evr_channel *ch)
 		if (l->corrupt || (l->led && !l->met))
 			continue;
 		from = l->limit - l->span; /* where it stopped */
+		if (from % EVR_FRAME_HEADER_SZ) {
+			evr_lane_corrupt(l, "the receiver's position", from);
+			continue;
+		}
 		for (pos = from; pos != l->pos; pos += view.span) {
 			if (!evr_bytes_look(&ch->tx[k], pos, l->pos - pos, &view))
 				break; /* somebody has written over ours */

@@ -255,6 +255,28 @@ static void block_not_received_is_freed_with_the_session(void **state)
 	evr_channel_close(&a);
 }
 
+/* What a receiver says that it has taken decides where the next session begins. */
+static void block_position_between_frames_is_corrupt(void **state)
+{
+	struct pair *pair = *state;
+	struct evr_channel a, b;
+	struct evr_message m;
+	struct evr_lane_side *theirs;
+
+	open_end(pair->peer, &heap, &a, EVR_CHANNEL_A);
+	open_end(pair->peer, &heap, &b, EVR_CHANNEL_B);
+	assert_int_equal(evr_channel_alloc(&a, 500, &m), 0);
+	assert_int_equal(evr_channel_send_message(&a, &m), 0);
+	theirs = b.rx[0].lane.mine;
+	b.rx[0].lane.corrupt = true;
+	evr_channel_close(&b);
+	evr_a64_store_relaxed(&theirs->pos, EVR_FRAME_HEADER_SZ + 2);
+	assert_int_equal(evr_channel_forget(&a), 0);
+	assert_int_equal(a.tx[0].lane.pos % EVR_FRAME_HEADER_SZ, 0);
+	assert_int_equal(evr_channel_send(&a, &m, 8, 0), -EBADMSG);
+	evr_channel_close(&a);
+}
+
 /* Receives all, slowly. */
 static void take_blocks(struct evr_peer *peer, void *arg)
 {
@@ -495,6 +517,7 @@ int main(void)
 		CASE(block_of_another_heap_is_refused),
 		CASE(block_forged_handle_is_skipped),
 		CASE(block_not_received_is_freed_with_the_session),
+		CASE(block_position_between_frames_is_corrupt),
 		CASE(block_sender_waits_for_memory),
 		CASE(block_sent_to_the_closed_is_freed_with_its_sender),
 		CASE(block_sender_killed_at_each_step),
