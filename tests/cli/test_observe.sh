@@ -338,11 +338,15 @@ mkfifo "$WORK/pipe"
 "$EVERING_TOOL" send "$NAME" <"$WORK/pipe" >/dev/null 2>&1 &
 sender=$!
 exec 4>"$WORK/pipe"
+# On the device who looks has a slot for a moment: not before the ends have theirs.
+live_are() { timeout "$SECONDS_MAX" "$EVERING_TOOL" peers "$NAME" >"$OUT" && [ "$(grep -c live "$OUT")" = "$1" ]; }
+until_true live_are 1
 shows_data() { timeout "$SECONDS_MAX" "$EVERING_TOOL" rings "$NAME" >"$OUT" && row transfer.data >/dev/null; }
 until_true shows_data
 row transfer.data | grep -qE '^transfer.data bytes .* 0( asleep)? -$' || bad "a lane without a consumer: $(row transfer.data)"
 "$EVERING_TOOL" recv "$NAME" >"$WORK/received" 2>/dev/null 4>&- &
 receiver=$!
+until_true live_are 2
 both_ends() { shows_data && row transfer.data | grep -qE '0( asleep)? 1( asleep)?$'; }
 until_true both_ends
 is "$(rows transfer.data)" 1 "rows of a lane in two halves"
