@@ -384,6 +384,14 @@ int evr_heap_find(struct evr_heap *heap, uint64_t handle, struct heap_block *b, 
 	return -EBADMSG;
 }
 
+int evr_heap_find_writable(struct evr_heap *heap, uint64_t handle, struct heap_block *b,
+			   uint64_t *u_ctl)
+{
+	int err = evr_heap_check_writable(heap);
+
+	return err ? err : evr_heap_find(heap, handle, b, u_ctl);
+}
+
 int evr_heap_free_slow(struct evr_heap *heap, uint64_t handle)
 {
 	struct evr_heap_own *own = heap->own;
@@ -391,9 +399,7 @@ int evr_heap_free_slow(struct evr_heap *heap, uint64_t handle)
 	uint64_t u_ctl, tag;
 	int err;
 
-	err = evr_heap_check_writable(heap);
-	if (!err)
-		err = evr_heap_find(heap, handle, &b, &u_ctl);
+	err = evr_heap_find_writable(heap, handle, &b, &u_ctl);
 	if (err)
 		return err;
 	tag = heap_ctl_tag(u_ctl);

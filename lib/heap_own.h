@@ -43,6 +43,9 @@ void evr_heap_slabs_leave(struct evr_heap *heap);
 
 /* Locate a block that was alive when its control word was loaded. 0; -ESTALE, -EBADMSG */
 int evr_heap_find(struct evr_heap *heap, uint64_t handle, struct heap_block *b, uint64_t *u_ctl);
+/* The same, to change it. Also -EROFS */
+int evr_heap_find_writable(struct evr_heap *heap, uint64_t handle, struct heap_block *b,
+			   uint64_t *u_ctl);
 
 static inline struct heap_counts *heap_own_counts(struct evr_heap_own *own)
 {

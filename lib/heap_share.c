@@ -227,9 +227,7 @@ int evr_heap_hold(struct evr_heap *heap, uint64_t handle)
 	uint64_t u_ctl, bit;
 	int err;
 
-	err = evr_heap_check_writable(heap);
-	if (!err)
-		err = evr_heap_find(heap, handle, &b, &u_ctl);
+	err = evr_heap_find_writable(heap, handle, &b, &u_ctl);
 	if (err)
 		return err;
 	map = &heap->own->map;
@@ -251,9 +249,7 @@ int evr_heap_drop(struct evr_heap *heap, uint64_t handle)
 	uint64_t u_ctl;
 	int err;
 
-	err = evr_heap_check_writable(heap);
-	if (!err)
-		err = evr_heap_find(heap, handle, &b, &u_ctl);
+	err = evr_heap_find_writable(heap, handle, &b, &u_ctl);
 	if (err)
 		return err;
 	if (heap_ctl_tag(u_ctl) != TAG_SHARED)

@@ -60,9 +60,7 @@ int evr_heap_recall(struct evr_heap *heap, uint64_t handle, struct evr_peer_id t
 	uint64_t u_ctl, expected;
 	int err;
 
-	err = evr_heap_check_writable(heap);
-	if (!err)
-		err = evr_heap_find(heap, handle, &b, &u_ctl);
+	err = evr_heap_find_writable(heap, handle, &b, &u_ctl);
 	if (err)
 		return err;
 	map = &heap->own->map;
@@ -113,9 +111,7 @@ int evr_heap_accept(struct evr_heap *heap, uint64_t handle)
 	uint64_t u_ctl;
 	int err;
 
-	err = evr_heap_check_writable(heap);
-	if (!err)
-		err = evr_heap_find(heap, handle, &b, &u_ctl);
+	err = evr_heap_find_writable(heap, handle, &b, &u_ctl);
 	if (err)
 		return err;
 	map = &heap->own->map;
@@ -133,9 +129,7 @@ int evr_heap_take_back(struct evr_heap *heap, uint64_t handle, struct evr_peer_i
 	uint64_t u_ctl;
 	int err;
 
-	err = evr_heap_check_writable(heap);
-	if (!err)
-		err = evr_heap_find(heap, handle, &b, &u_ctl);
+	err = evr_heap_find_writable(heap, handle, &b, &u_ctl);
 	if (err)
 		return err;
 	map = &heap->own->map;
@@ -154,9 +148,7 @@ int evr_heap_reclaim(struct evr_heap *heap, uint64_t handle)
 	uint64_t u_ctl;
 	int err;
 
-	err = evr_heap_check_writable(heap);
-	if (!err)
-		err = evr_heap_find(heap, handle, &b, &u_ctl);
+	err = evr_heap_find_writable(heap, handle, &b, &u_ctl);
 	if (err)
 		return err;
 	map = &heap->own->map;
