@@ -80,7 +80,11 @@ static void drain(struct side *s)
 	check(err == -EPIPE ? 0 : err, "drain");
 }
 
-/* One at a time, with EXACT: only the last piece is short. The other side works meanwhile. */
+/*
+ * One at a time, with EXACT: only the last piece is short, and there is always one: of an
+ * end that sends nothing and goes, who comes later would not know. The other side works
+ * meanwhile.
+ */
 static void reader(struct evr_segment *segment, int fd)
 {
 	static struct side s;
@@ -98,10 +102,6 @@ static void reader(struct evr_segment *segment, int fd)
 		check(evr_driver_submit(s.driver, &op, NULL), "read");
 		check(evr_driver_run(s.driver, 1, EVR_DRIVER_NO_DEADLINE), "run");
 		check(res, "read");
-		if (!res) {
-			check(evr_heap_free(&s.heap, m.handle), "free");
-			break;
-		}
 		m.sz = (uint64_t)res;
 		m.tag = off;
 		check(evr_channel_send_wait(&s.ch, &s.waiter, &m, EVR_NO_DEADLINE), "send");
