@@ -158,31 +158,23 @@ is_alone()	# flags...
 	return 1
 }
 
-# KUnit runs at insmod; the results are in debugfs.
-kunit()	# kernel
+# KUnit runs at insmod, beside the module; the results are in debugfs.
+add_kunit()	# script
 {
-	grep -q evering_kunit "$EVR_TOP/Kbuild" || {
-		echo "ok - $1: KUnit # SKIP Kbuild builds no evering_kunit.ko"
-		return
-	}
-	boot_files=() boot_limit=240
-	cat >"$scripts/kunit" <<-'EOF'
-	#!/bin/sh
-	failed=0
-	insmod /lib/evering_kunit.ko || exit 1
+	cat >>"$1" <<-'EOF'
+	insmod /lib/evering_kunit.ko || { echo "not ok - kunit: insmod"; exit 1; }
 	for suite in /sys/kernel/debug/kunit/*; do
 		echo "# program kunit/${suite##*/}"
 		cat "$suite/results"
 		echo "# program kunit/${suite##*/} exit 0"
 	done
-	rmmod evering_kunit || exit 1
+	rmmod evering_kunit || { echo "not ok - kunit: rmmod"; exit 1; }
 	EOF
-	boot_script "$1" "$scripts/kunit" --kunit --no-module
 }
 
 vm_programs()	# kernel
 {
-	local kernel=$1 name kernels flags path rc=0 shared=0
+	local kernel=$1 name kernels flags path rc=0 shared=0 opts=()
 
 	[ -e "$MANIFEST" ] || { echo "not ok - $MANIFEST is missing"; return 1; }
 	scripts=$(mktemp -d)
@@ -207,11 +199,15 @@ vm_programs()	# kernel
 			shared=1
 		fi
 	done < <(sed 's/#.*//; /^[ \t]*$/d' "$MANIFEST")
-	[ $shared = 0 ] || boot_script "$kernel" "$scripts/shared" || rc=1
+	if [[ $kernel != stock* ]]; then
+		add_kunit "$scripts/shared"
+		opts=(--kunit)
+		shared=1
+	fi
+	[ $shared = 0 ] || boot_script "$kernel" "$scripts/shared" "${opts[@]}" || rc=1
 	for flags in "${alone[@]}"; do
 		# shellcheck disable=SC2086
 		boot_alone "$kernel" $flags || rc=1
 	done
-	[[ $kernel == stock* ]] || kunit "$kernel" || rc=1
 	return $rc
 }
