@@ -73,14 +73,14 @@ static const struct evering_command segment_commands[] = {
 };
 
 static const struct evering_command peer_commands[] = {
+	EVERING_COMMAND(BELL_RING, bell_ring, EVERING_RIGHT_WRITE, evering_call_ring),
+	EVERING_COMMAND(BELL_WAIT, bell_wait, 0, evering_call_wait),
 	EVERING_COMMAND(INFO, info, 0, evering_call_info),
 	EVERING_COMMAND(SEGMENT_INFO, segment_info, 0, evering_call_segment_info),
 	EVERING_COMMAND(SEGMENT_EXTENTS, segment_extents, 0, evering_call_extents),
 	EVERING_COMMAND(PEER_DETACH, peer_detach, 0, evering_call_detach),
 	EVERING_COMMAND(PEER_LIST, peer_list, 0, evering_call_peer_list),
 	EVERING_COMMAND(PEER_REAPED, peer_reaped, EVERING_RIGHT_WRITE, evering_call_reaped),
-	EVERING_COMMAND(BELL_RING, bell_ring, EVERING_RIGHT_WRITE, evering_call_ring),
-	EVERING_COMMAND(BELL_WAIT, bell_wait, 0, evering_call_wait),
 	EVERING_COMMAND(BELL_BIND, bell_bind, 0, evering_call_bind),
 	{}
 };

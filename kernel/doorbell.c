@@ -23,7 +23,7 @@
 #include "trace.h"
 
 #define PEER_EVENT BIT_ULL(EVERING_BELL_PEER_EVENT)
-#define BELLS_CHUNK 16U	/* copied from user space at a time */
+#define BELLS_CHUNK 4U	/* copied from user space at a time */
 
 static __poll_t bells_events(u64 pending)
 {
@@ -244,6 +244,35 @@ static int wait_for_bells(struct evering_peer *peer, u64 mask, ktime_t *deadline
 	finish_wait(&peer->wq, &wait);
 	trace_evering_wait(peer, mask, rc > 0 ? bells->bits : 0, min(rc, 0));
 	return min(rc, 0);
+}
+
+/*
+ * write(2): rings, in order, as many whole struct evering_bell as there are, to the first that
+ * cannot be rung. One copy and no results: the way of those who ring one peer.
+ */
+ssize_t evering_peer_write(struct file *file, const char __user *bells, size_t len, loff_t *pos)
+{
+	struct evering_peer *peer = evering_file_peer(file);
+	struct evering_bell bell;
+	size_t done = 0;
+	int rc = 0;
+
+	if (READ_ONCE(peer->ended))
+		return -EOWNERDEAD;
+	if (len % sizeof(bell))
+		return -EINVAL;
+	len = min(len, EVERING_RING_MAX * sizeof(bell));
+	while (!rc && done < len) {
+		if (copy_from_user(&bell, bells + done, sizeof(bell)))
+			rc = -EFAULT;
+		else
+			rc = bell.result ? -EINVAL : ring(peer, &bell);
+		if (!rc)
+			done += sizeof(bell);
+	}
+	if (rc && test_bit(EVERING_PEER_BIT_ENDING, &peer->flags))
+		rc = -EOWNERDEAD;
+	return done ?: rc;
 }
 
 long evering_call_ring(struct evering_call *call)

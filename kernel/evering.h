@@ -425,6 +425,7 @@ long evering_call_ring(struct evering_call *call);
 long evering_call_wait(struct evering_call *call);
 long evering_call_bind(struct evering_call *call);
 ssize_t evering_peer_read(struct kiocb *iocb, struct iov_iter *to);
+ssize_t evering_peer_write(struct file *file, const char __user *bells, size_t len, loff_t *pos);
 __poll_t evering_peer_poll(struct file *file, struct poll_table_struct *table);
 
 /* ---- uring.c ---- */

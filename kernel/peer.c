@@ -256,6 +256,7 @@ const struct file_operations evering_peer_fops = {
 	.mmap = evering_peer_mmap,
 	.get_unmapped_area = thp_get_unmapped_area,
 	.read_iter = evering_peer_read,
+	.write = evering_peer_write,
 	.poll = evering_peer_poll,
 	.uring_cmd = evering_peer_uring,
 	.fsync = noop_fsync,

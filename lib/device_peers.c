@@ -223,11 +223,28 @@ static int ring_some(struct evr_peer *peer, struct evr_bell *bells, uint32_t nr)
 	return rung;
 }
 
+/* By write(2), which takes half the time of the ioctl; errors of the bell are its result. */
+static int ring_one(struct evr_peer *peer, struct evr_bell *bell)
+{
+	struct evering_bell entry = {
+		.slot = bell->to.slot,
+		.incarnation = bell->to.incarnation,
+		.bits = bell->bits,
+	};
+
+	bell->result = write(peer->fd, &entry, sizeof(entry)) < 0 ? -errno : 0;
+	if (!bell->result)
+		return 1;
+	return bell->result == -ESTALE || bell->result == -EINVAL ? 0 : bell->result;
+}
+
 int device_ring(struct evr_peer *peer, struct evr_bell *bells, uint32_t nr)
 {
 	uint32_t at, some;
 	int rung, total = 0;
 
+	if (nr == 1)
+		return ring_one(peer, bells);
 	for (at = 0; at < nr; at += some) {
 		some = nr - at < EVERING_RING_MAX ? nr - at : EVERING_RING_MAX;
 		rung = ring_some(peer, bells + at, some);

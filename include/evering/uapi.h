@@ -285,6 +285,7 @@ struct evering_peer_list {
 	__aligned_u64 entries;		/* pointer to struct evering_peer_entry[nr] */
 };
 
+/* What BELL_RING takes, and write(2) of a peer fd, for which result is 0. */
 struct evering_bell {
 	__u32 slot;
 	__s32 result;			/* out: 0, -ESTALE, -EINVAL */

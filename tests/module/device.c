@@ -298,6 +298,13 @@ int ev_ring(int peer_fd, uint32_t slot, uint64_t incarnation, uint64_t bits)
 	return bell.result;
 }
 
+int ev_ring_by_write(int peer_fd, uint32_t slot, uint64_t incarnation, uint64_t bits)
+{
+	struct evering_bell bell = { .slot = slot, .incarnation = incarnation, .bits = bits };
+
+	return write(peer_fd, &bell, sizeof(bell)) < 0 ? -errno : 0;
+}
+
 void *ev_map(int fd, uint64_t offset, size_t sz, int prot)
 {
 	void *p = mmap(NULL, sz, prot, MAP_SHARED, fd, (off_t)offset);

@@ -120,6 +120,8 @@ int ev_unpublish(int seg);
 int ev_open_name(const char *name, uint32_t rights);
 /* Ring one peer; the entry's result when the call itself worked, else its -errno. */
 int ev_ring(int peer_fd, uint32_t slot, uint64_t incarnation, uint64_t bits);
+/* The same by write(2). */
+int ev_ring_by_write(int peer_fd, uint32_t slot, uint64_t incarnation, uint64_t bits);
 
 /* MAP_SHARED at an offset; the first form fails the test, the second gives -errno. */
 void *ev_map(int fd, uint64_t offset, size_t sz, int prot);

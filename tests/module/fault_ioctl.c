@@ -245,6 +245,11 @@ static int call_read(struct stage *stage)
 	return ret;
 }
 
+static int call_write(struct stage *stage)
+{
+	return ev_ring_by_write(stage->other.fd, stage->self.slot, stage->self.incarnation, 1);
+}
+
 static struct io_uring ring;
 
 /* What fails is perhaps the submission: the command is then still to be submitted. */
@@ -298,6 +303,7 @@ static const struct fault_case calls[] = {
 	{ "map_populated", NULL, call_map_populated, -ENOMEM, 0 },
 	{ "shmem_peer", NULL, call_shmem_peer, -ENOMEM, EVERING_FEAT_BACKING_SHMEM },
 	{ "read", NULL, call_read, -ENOMEM, 0 },
+	{ "write", NULL, call_write, -EFAULT, 0 },
 	{ "uring_ring", NULL, call_uring_ring, -ENOMEM, 0 },
 	{ "uring_wait", NULL, call_uring_wait, -ENOMEM, EVERING_FEAT_URING_WAIT },
 };

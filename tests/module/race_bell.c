@@ -2,7 +2,7 @@
 /*
  * race_bell ROUNDS [WAY [SECONDS]]: no wake is lost between a ring and a sleep.
  *
- * Model: two ringers, each with a bell of its own, and one or two waiters on one peer
+ * Model: two ringers, one by ioctl and one by write, each with a bell of its own, and one or two waiters on one peer
  * fd. A ringer rings, then waits until a waiter has taken this ring, then rings again;
  * so a ring that is lost, or one whose sleeper is not woken, stops it for ever. Random
  * pauses move ring and sleep over each other. Both ringers ring into the same mask, so
@@ -312,6 +312,15 @@ static bool await_taken(struct ringer *r)
 	}
 }
 
+/* One ringer calls ioctl, the other write. */
+static int ring_once(const struct race *race, int bit)
+{
+	int (*ring)(int fd, uint32_t slot, uint64_t incarnation, uint64_t bits) =
+		bit ? ev_ring_by_write : ev_ring;
+
+	return ring(race->from.fd, race->to.slot, race->to.incarnation, 1ULL << bit);
+}
+
 static void *run_ringer(void *arg)
 {
 	struct ringer *r = arg;
@@ -319,8 +328,8 @@ static void *run_ringer(void *arg)
 
 	for (r->at = 1; r->at <= race->rounds; r->at++) {
 		pause_a_while(&r->seed);
-		if (ev_ring(race->from.fd, race->to.slot, race->to.incarnation, 1ULL << r->bit))
-			die("BELL_RING", -EINVAL);
+		if (ring_once(race, r->bit))
+			die("ring", -EINVAL);
 		r->stuck = !await_taken(r);
 		if (r->stuck)
 			break;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * What a ring does and how it is taken: many entries of one call, bits that coalesce,
- * who rang, poll, epoll, read and eventfd. BELL_WAIT is in test_wait.c, the io_uring
+ * What a ring does and how it is taken: many entries of one call, by ioctl and by write,
+ * bits that coalesce, who rang, poll, epoll, read and eventfd. BELL_WAIT is in test_wait.c, the io_uring
  * commands in test_uring.c, the races in race_bell.c.
  *
  * Seen to fail: controls/ringer-unnamed; eventfd bound with bells pending: the
@@ -165,6 +165,109 @@ static void bell_ring_count_has_a_limit(void **state)
 		EV_EQ(ev_ioctl(s->peer[RINGS].fd, EVERING_IOC_BELL_RING, &arg), i);
 		EV_EQ(take_bells(s->peer[RUNG].fd).bits, EVERING_BELLS_USER);
 	}
+}
+
+/* --- write --------------------------------------------------------------------------- */
+
+static void fails_to_write(int fd, const void *bells, size_t sz, int errno_wanted)
+{
+	EV_EQ(write(fd, bells, sz), -1);
+	EV_EQ(errno, errno_wanted);
+}
+
+static struct evering_bell bell_for(const struct scene *s, uint64_t bits)
+{
+	return (struct evering_bell){ .slot = s->peer[RUNG].slot,
+				      .incarnation = s->peer[RUNG].incarnation,
+				      .bits = bits };
+}
+
+static void bell_written_is_rung(void **state)
+{
+	struct scene *s = *state;
+	uint64_t rung = peer_entry(s->seg, s->peer[RUNG].slot).rung;
+	struct evering_bell bell[2] = { bell_for(s, 4), bell_for(s, 1ULL << 62) };
+	struct evering_bells bells;
+
+	EV_EQ(write(s->peer[RINGS].fd, bell, sizeof(bell)), sizeof(bell));
+	bells = take_bells(s->peer[RUNG].fd);
+	EV_EQ(bells.bits, 1ULL << 62 | 4);
+	EV_EQ(bells.rang[0], 1ULL << s->peer[RINGS].slot);
+	EV_EQ(peer_entry(s->seg, s->peer[RUNG].slot).rung - rung, 2);
+	EV_EQ(write(s->peer[RINGS].fd, bell, 0), 0);
+	EV_EQ(write(s->peer[RINGS].fd, NULL, 0), 0);
+	EV_EQ(take_bells(s->peer[RUNG].fd).bits, 0);
+}
+
+static void bell_written_must_be_whole_and_right(void **state)
+{
+	struct scene *s = *state;
+	struct evering_bell wrong[] = {
+		bell_for(s, 1), bell_for(s, 1), bell_for(s, 0), bell_for(s, 1ULL << 63 | 4),
+		bell_for(s, 1), bell_for(s, 1),
+	};
+	static const int wanted[] = { EINVAL, EINVAL, EINVAL, EINVAL, ESTALE, ESTALE };
+	int fd = s->peer[RINGS].fd;
+	unsigned int i;
+	size_t sz;
+
+	wrong[0].result = 1;
+	wrong[1].slot = EVERING_PEERS_MAX;
+	wrong[4].incarnation = 0;
+	wrong[5].incarnation++;
+	for (i = 0; i < sizeof(wanted) / sizeof(*wanted); i++)
+		fails_to_write(fd, &wrong[i], sizeof(*wrong), wanted[i]);
+	for (sz = 1; sz < 2 * sizeof(*wrong); sz++)
+		if (sz != sizeof(*wrong))
+			fails_to_write(fd, wrong, sz, EINVAL);
+	EV_EQ(syscall(SYS_write, fd, NULL, sizeof(*wrong)), -1);
+	EV_EQ(errno, EFAULT);
+	EV_EQ(take_bells(s->peer[RUNG].fd).bits, 0);
+}
+
+/* Those before it are rung, those behind it are not. */
+static void bell_written_ends_at_the_first_wrong_one(void **state)
+{
+	struct scene *s = *state;
+	struct evering_bell bell[] = { bell_for(s, 1), bell_for(s, 2), bell_for(s, 4) };
+	long page = sysconf(_SC_PAGESIZE);
+	char *edge = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	EV_CHECK(edge != MAP_FAILED);
+	bell[1].incarnation++;
+	EV_EQ(write(s->peer[RINGS].fd, bell, sizeof(bell)), sizeof(*bell));
+	EV_EQ(take_bells(s->peer[RUNG].fd).bits, 1);
+	munmap(edge + page, page);
+	memcpy(edge + page - sizeof(*bell), bell, sizeof(*bell));
+	EV_EQ(syscall(SYS_write, s->peer[RINGS].fd, edge + page - sizeof(*bell), sizeof(bell)),
+	      sizeof(*bell));
+	EV_EQ(take_bells(s->peer[RUNG].fd).bits, 1);
+	munmap(edge, page);
+}
+
+static void bell_write_count_has_a_limit(void **state)
+{
+	struct scene *s = *state;
+	static struct evering_bell bell[EVERING_RING_MAX + 1];
+	unsigned int i;
+
+	for (i = 0; i <= EVERING_RING_MAX; i++)
+		bell[i] = bell_for(s, i < EVERING_RING_MAX ? 1 : 2);
+	EV_EQ(write(s->peer[RINGS].fd, bell, sizeof(bell)), EVERING_RING_MAX * sizeof(*bell));
+	EV_EQ(take_bells(s->peer[RUNG].fd).bits, 1);
+}
+
+static void bell_write_needs_a_living_writer(void **state)
+{
+	struct scene *s = *state;
+	struct evering_bell bell = bell_for(s, 1);
+	struct ev_peer observer = ev_attach_observer(s->seg);
+
+	fails_to_write(observer.fd, &bell, sizeof(bell), EBADF);
+	close(observer.fd);
+	EV_EQ(ev_revoke(s->seg, s->peer[RINGS].slot, s->peer[RINGS].incarnation), 0);
+	fails_to_write(s->peer[RINGS].fd, &bell, sizeof(bell), EOWNERDEAD);
+	EV_EQ(take_bells(s->peer[RUNG].fd).bits & EVERING_BELLS_USER, 0);
 }
 
 /* --- read and poll ------------------------------------------------------------------- */
@@ -393,6 +496,15 @@ int main(void)
 		cmocka_unit_test(bell_of_high_slot_is_in_its_word),
 		cmocka_unit_test_setup_teardown(bell_entries_fail_alone, scene_start, scene_stop),
 		cmocka_unit_test_setup_teardown(bell_ring_count_has_a_limit, scene_start,
+						scene_stop),
+		cmocka_unit_test_setup_teardown(bell_written_is_rung, scene_start, scene_stop),
+		cmocka_unit_test_setup_teardown(bell_written_must_be_whole_and_right, scene_start,
+						scene_stop),
+		cmocka_unit_test_setup_teardown(bell_written_ends_at_the_first_wrong_one,
+						scene_start, scene_stop),
+		cmocka_unit_test_setup_teardown(bell_write_count_has_a_limit, scene_start,
+						scene_stop),
+		cmocka_unit_test_setup_teardown(bell_write_needs_a_living_writer, scene_start,
 						scene_stop),
 		cmocka_unit_test_setup_teardown(bell_read_sizes, scene_start, scene_stop),
 		cmocka_unit_test_setup_teardown(bell_poll_tells_bells_from_peer_events, scene_start,
