@@ -277,6 +277,14 @@ int ev_open_name(const char *name, uint32_t rights)
 	return ret < 0 ? ret : arg.fd;
 }
 
+uint64_t ev_now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000ULL + (uint64_t)t.tv_nsec;
+}
+
 int ev_ring(int peer_fd, uint32_t slot, uint64_t incarnation, uint64_t bits)
 {
 	struct evering_bell bell = {

@@ -118,6 +118,8 @@ int ev_publish(int seg, const char *name, uint32_t mode, uint32_t flags);
 int ev_unpublish(int seg);
 /* Segment fd by name with these rights (0 = all that are allowed), or -errno. */
 int ev_open_name(const char *name, uint32_t rights);
+/* CLOCK_MONOTONIC. */
+uint64_t ev_now_ns(void);
 /* Ring one peer; the entry's result when the call itself worked, else its -errno. */
 int ev_ring(int peer_fd, uint32_t slot, uint64_t incarnation, uint64_t bits);
 /* The same by write(2). */

@@ -268,10 +268,7 @@ static void pause_a_while(unsigned int *seed)
 
 static uint64_t now_ms(void)
 {
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+	return ev_now_ns() / 1000000;
 }
 
 static void *run_waiter(void *arg)

@@ -31,14 +31,6 @@ static int create_crowded(void)
 	return ev_create(&shape);
 }
 
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000ULL + (uint64_t)t.tv_nsec;
-}
-
 /* Wait until all of them are dead, for the bell may come once for several deaths. */
 static void await_dead(struct watch *w, const struct victim *v, int nr)
 {
@@ -188,7 +180,7 @@ static void *poll_pidfd(void *arg)
 	struct pollfd pfd = { .fd = p->pidfd, .events = POLLIN };
 
 	poll(&pfd, 1, EV_HANG_MS);
-	p->seen_ns = now_ns();
+	p->seen_ns = ev_now_ns();
 	return NULL;
 }
 
@@ -224,10 +216,10 @@ static void storm_notice_is_compared_with_pidfd(void **state)
 		EV_CHECK(p.pidfd >= 0);
 		EV_EQ(pthread_create(&thread, NULL, poll_pidfd, &p), 0);
 		usleep(5000);
-		killed_ns = now_ns();
+		killed_ns = ev_now_ns();
 		EV_EQ(kill(v.link.pid, SIGKILL), 0);
 		await_events(w.peer.fd, POLLPRI);
-		seen_ns = now_ns();
+		seen_ns = ev_now_ns();
 		EV_EQ(pthread_join(thread, NULL), 0);
 		close(p.pidfd);
 		victim_expect_end(&v, SIGKILL);

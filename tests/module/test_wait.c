@@ -31,14 +31,6 @@ static int wait_bell(int fd, uint64_t mask, uint64_t deadline_ns, struct evering
 	return ret;
 }
 
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000ULL + (uint64_t)t.tv_nsec;
-}
-
 static void wait_takes_its_mask_alone(void **state)
 {
 	struct scene *s = *state;
@@ -60,13 +52,13 @@ static void wait_deadlines_past_now_future(void **state)
 	struct scene *s = *state;
 	int fd = s->peer[RUNG].fd;
 	struct evering_bells bells;
-	uint64_t from = now_ns();
+	uint64_t from = ev_now_ns();
 
 	EV_EQ(wait_bell(fd, 1, 0, NULL), -ETIMEDOUT);
 	EV_EQ(wait_bell(fd, 1, 1, NULL), -ETIMEDOUT);
 	EV_EQ(wait_bell(fd, 1, from, NULL), -ETIMEDOUT);
 	EV_EQ(wait_bell(fd, 1, from + 30000000, NULL), -ETIMEDOUT);
-	EV_CHECK(now_ns() >= from + 30000000);
+	EV_CHECK(ev_now_ns() >= from + 30000000);
 	EV_EQ(scene_ring(s, 1), 0);
 	/* A bell that is there is given whatever the deadline. */
 	EV_EQ(wait_bell(fd, 1, 1, &bells), 0);
@@ -180,7 +172,7 @@ static void wait_restarted_keeps_its_deadline(void **state)
 	struct sigaction act = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
 	struct itimerspec every = { { 0, 5000000 }, { 0, 5000000 } };
 	struct sigevent notify = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1 };
-	uint64_t from = now_ns();
+	uint64_t from = ev_now_ns();
 	timer_t timer;
 
 	sigaction(SIGUSR1, &act, NULL);
@@ -188,7 +180,7 @@ static void wait_restarted_keeps_its_deadline(void **state)
 	EV_EQ(timer_settime(timer, 0, &every, NULL), 0);
 	/* Restarted by every signal, yet the absolute deadline holds. */
 	EV_EQ(wait_bell(s->peer[RUNG].fd, 1, from + 60000000, NULL), -ETIMEDOUT);
-	EV_CHECK(now_ns() >= from + 60000000);
+	EV_CHECK(ev_now_ns() >= from + 60000000);
 	timer_delete(timer);
 }
 
