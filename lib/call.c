@@ -8,6 +8,10 @@
  * edges      CALL-OP  the submitting thread writes an op's fields, then its word with
  *            release, then sends; the completing one loads the word with acquire, reads
  *            the fields, and wins the word by CAS.
+ *            CALL-DUE  the submitting thread writes an op's word, bars, and looks whether
+ *            next_ns is early enough; who looks for what has expired takes next_ns away,
+ *            bars, and looks at the words. One of the two sees the other, so that no
+ *            deadline is forgotten.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -149,6 +153,9 @@ static int call_submit(struct evr_call *call, struct evr_waiter *w,
 	}
 	*id = m.id;
 	evr_a64_store_relaxed(&call->submitted, evr_a64_load_relaxed(&call->submitted) + 1);
+	/* A sweep that has not seen the op is behind us: it has taken next_ns away before. */
+	if (request_deadline(request) != UINT64_MAX)
+		evr_fence(); /* CALL-DUE */
 	/* The completing thread may be asleep until a later one. */
 	if (deadline_add(call, request_deadline(request)))
 		evr_wake(call->ch->peer, &call->ch->rx[0].lane.mine->need,
@@ -222,6 +229,7 @@ static int call_expire(struct evr_call *call, struct evr_call_completion *done)
 		return -EAGAIN;
 	/* Before the sweep: what is submitted from here on lowers it again. */
 	evr_a64_xchg(&call->next_ns, UINT64_MAX);
+	evr_fence(); /* CALL-DUE */
 	if (!call_sweep(call, -ETIMEDOUT, now_ns, done))
 		return -EAGAIN;
 	deadline_add(call, next_ns);

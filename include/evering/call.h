@@ -10,7 +10,7 @@
  * calls      caller: one thread submits and cancels while one completes. Server: any
  *            thread may take and answer, also an answer to what another has taken.
  *            The rest runs alone. The channel is used by nothing else meanwhile.
- * edges      those of the channel; CALL-OP in the caller's own table.
+ * edges      those of the channel; CALL-OP and CALL-DUE in the caller's own table.
  * progress   as the channel; the server's threads share two locks of their process.
  * limits     up to EVR_CALL_OPS_MAX requests outstanding, or taken and not answered.
  */
