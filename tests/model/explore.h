@@ -58,6 +58,7 @@ struct scenario {
 	size_t state_sz; /* of what setup() and the processes share as test code: zeros at first */
 	uint64_t shared_sz; /* bytes of the shared region; 0 = 8 KiB */
 	uint64_t peer_sz; /* isolated: bytes of each peer's region */
+	uint64_t threads_sz; /* bytes for model_alloc() and all that the library allocates */
 	uint32_t steps_max; /* accesses of one process in one execution; 0 = 4000. More is a livelock */
 	struct model_proc procs[MODEL_PROCS_MAX];
 	/* Once, before all executions, without choices: make rings, open ends, name words. */
@@ -99,6 +100,12 @@ void model_note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* The peer of process @i, and of one more that lives always and does nothing but end(). */
 struct evr_peer *model_peer(uint32_t i);
 struct evr_peer *model_auditor(void);
+
+/*
+ * Zeroed memory that the threads of one process share, out of threads_sz: its words are
+ * accesses as those of the segment are. In setup(); at multiples of EVR_LINE_SZ.
+ */
+void *model_alloc(size_t sz);
 
 /* A choice of the scenario itself: each of 0 .. nr - 1 is explored. */
 uint32_t model_pick(uint32_t nr);

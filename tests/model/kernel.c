@@ -181,8 +181,8 @@ static void peer_join(uint32_t proc, uint32_t slot)
 	peer->rights = EVR_RIGHT_WRITE;
 	peer->base = world.segment - SHARED_OFF;
 	peer->uses = world.uses[proc];
-	peer->reserved_sz = SHARED_OFF + engine.segment_sz;
-	peer->mapped_sz.v = SHARED_OFF + engine.segment_sz;
+	peer->reserved_sz = engine.evr_segment.layout.segment_sz;
+	peer->mapped_sz.v = engine.evr_segment.layout.segment_sz;
 	peer->self.slot = slot;
 	peer->self.incarnation = ++world.slots[slot].incarnation;
 	world.slots[slot].proc = proc;
@@ -203,7 +203,8 @@ void kernel_boot(void)
 	layout->flags = s->flags & MODEL_ISOLATED ? EVR_SEGMENT_ISOLATED : 0;
 	layout->grown_off = evr_layout_region(layout, layout->peers_max);
 	layout->segment_sz = layout->grown_off;
-	engine.segment_sz = layout->grown_off - SHARED_OFF;
+	/* Behind the segment lies what threads share, as if it were a part of it. */
+	engine.segment_sz = layout->grown_off - SHARED_OFF + s->threads_sz;
 	engine.evr_segment.ops = &model_ops;
 	world.now_ns = 1000000000;
 	for (i = 0; i <= engine.procs_nr; i++)
@@ -315,17 +316,34 @@ void *model_realloc(void *was, size_t sz);
 void model_free(void *was);
 
 /* Part of the world, so that it is restored too. The size stands in front. */
+static void *take(size_t sz, size_t align)
+{
+	uint64_t threads_sz = engine.scenario->threads_sz,
+		 max = threads_sz ? threads_sz : PRIVATE_MAX;
+	uint8_t *from = threads_sz ? world.segment + engine.segment_sz - threads_sz : world.private;
+	uint64_t off = EVR_ROUND_UP(world.private_sz + 16, align);
+
+	sz = EVR_ROUND_UP(sz, (size_t)16);
+	if (off > max || sz > max - off)
+		return NULL;
+	world.private_sz = (uint32_t)(off + sz);
+	memset(from + off, 0, sz);
+	memcpy(from + off - 16, &sz, sizeof(sz));
+	return from + off;
+}
+
 void *model_calloc(size_t nr, size_t sz)
 {
-	uint8_t *at = world.private + world.private_sz;
+	return take(nr * sz, 16);
+}
 
-	sz = EVR_ROUND_UP(nr * sz, (size_t)16);
-	if (sz + 16 > PRIVATE_MAX - world.private_sz)
-		return NULL;
-	world.private_sz += (uint32_t)sz + 16;
-	memset(at, 0, sz + 16);
-	memcpy(at, &sz, sizeof(sz));
-	return at + 16;
+void *model_alloc(size_t sz)
+{
+	void *at = take(sz, EVR_LINE_SZ);
+
+	if (!at || !engine.scenario->threads_sz)
+		model_fail("threads_sz has no room for %zu bytes", sz);
+	return at;
 }
 
 void *model_realloc(void *was, size_t sz)

@@ -35,6 +35,12 @@ static uint32_t passed, failed;
 static uint64_t executions, steps;
 static double seconds;
 
+static uint64_t segment_max(const struct scenario *scenario)
+{
+	return scenario->shared_sz + (MODEL_PROCS_MAX + 1) * scenario->peer_sz +
+	       scenario->threads_sz;
+}
+
 /* In the order of their names, so that the order of linking does not matter. */
 void model_register(struct scenario *scenario)
 {
@@ -48,8 +54,7 @@ void model_register(struct scenario *scenario)
 		scenario->shared_sz = 8192;
 	if (!scenario->steps_max)
 		scenario->steps_max = 4000;
-	if (scenario->state_sz > STATE_MAX ||
-	    scenario->shared_sz + (MODEL_PROCS_MAX + 1) * scenario->peer_sz > SEGMENT_MAX) {
+	if (scenario->state_sz > STATE_MAX || segment_max(scenario) > SEGMENT_MAX) {
 		fprintf(stderr, "scenario %s is too large\n", scenario->name);
 		abort();
 	}

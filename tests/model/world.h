@@ -83,7 +83,7 @@ struct world {
 	uint16_t uses[MODEL_PROCS_MAX + 1][USES_MAX]; /* of each peer, see evr_dir_join() */
 	uint8_t state[STATE_MAX] __attribute__((aligned(128)));
 	uint8_t segment[SEGMENT_MAX] __attribute__((aligned(4096)));
-	/* What calloc() has given out; nothing is freed. */
+	/* What calloc() has given out, here or in the scenario's threads_sz; nothing is freed. */
 	uint32_t private_sz;
 	uint8_t private[PRIVATE_MAX] __attribute__((aligned(16)));
 };
