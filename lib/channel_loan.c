@@ -157,8 +157,7 @@ void *evr_channel_loan_resolve(struct evr_channel *ch, uint64_t handle, uint64_t
 	struct heap_block b;
 	uint64_t u_ctl;
 
-	if (!loan_heap(ch) || evr_heap_locate(map, heap_handle_off(handle), true, &b) ||
-	    !heap_ctl_load(&b, &u_ctl))
+	if (!loan_heap(ch) || heap_block_load(map, heap_handle_off(handle), true, &b, &u_ctl))
 		return NULL;
 	if (u_ctl != heap_ctl(handle, map->me, heap_stamp(ch->far->half.far.id), TAG_INFLIGHT))
 		return NULL;

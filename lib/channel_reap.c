@@ -37,8 +37,7 @@ bool evr_channel_bury(struct evr_peer *peer, const char *heap, const struct evr_
 	if (evr_dir_find(peer, heap, &object) || object.kind != EVR_KIND_HEAP ||
 	    evr_heap_map(&map, peer, &object))
 		return false;
-	if (evr_heap_locate(&map, heap_handle_off(block.handle), true, &b) ||
-	    !heap_ctl_load(&b, &u_ctl))
+	if (heap_block_load(&map, heap_handle_off(block.handle), true, &b, &u_ctl))
 		return false;
 	return u_ctl == heap_ctl(block.handle, heap_stamp(to), heap_stamp(from), TAG_INFLIGHT) &&
 	       evr_heap_end(&map, &b, u_ctl);

@@ -369,13 +369,13 @@ int evr_heap_find(struct evr_heap *heap, uint64_t handle, struct heap_block *b, 
 
 	if (!heap->own)
 		return evr_fail(-EINVAL, "heap: the handle is closed");
-	err = evr_heap_locate(&heap->own->map, heap_handle_off(handle), true, b);
+	err = heap_block_load(&heap->own->map, heap_handle_off(handle), true, b, u_ctl);
 	if (err == -EBADMSG)
 		evr_heap_count_corrupt(&heap->own->map);
 	if (err)
 		return err;
-	if (!heap_ctl_load(b, u_ctl) || !heap_ctl_same_life(*u_ctl, handle) ||
-	    heap_ctl_tag(*u_ctl) == TAG_FREE || heap_ctl_tag(*u_ctl) == TAG_CACHED)
+	if (!heap_ctl_same_life(*u_ctl, handle) || heap_ctl_tag(*u_ctl) == TAG_FREE ||
+	    heap_ctl_tag(*u_ctl) == TAG_CACHED)
 		return -ESTALE;
 	if (heap_ctl_tag(*u_ctl) <= TAG_RELEASING &&
 	    (!heap_ctl_has_masks(*u_ctl) || heap_masks_fit(&heap->own->map, b)))
@@ -506,9 +506,8 @@ uint64_t evr_heap_handle(struct evr_heap *heap, const void *ptr)
 	uint64_t off = (uint64_t)((uintptr_t)ptr - (uintptr_t)heap->base), u_ctl;
 	struct heap_block b;
 
-	if (!heap->own || evr_heap_locate(&heap->own->map, off, false, &b) ||
-	    !heap_ctl_load(&b, &u_ctl) || heap_ctl_tag(u_ctl) == TAG_FREE ||
-	    heap_ctl_tag(u_ctl) == TAG_CACHED)
+	if (!heap->own || heap_block_load(&heap->own->map, off, false, &b, &u_ctl) ||
+	    heap_ctl_tag(u_ctl) == TAG_FREE || heap_ctl_tag(u_ctl) == TAG_CACHED)
 		return EVR_HANDLE_NONE;
 	return heap_block_handle(&b, u_ctl);
 }

@@ -3,6 +3,7 @@
 #ifndef EVERING_HEAP_TABLE_H
 #define EVERING_HEAP_TABLE_H
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -238,6 +239,24 @@ static inline bool heap_ctl_load(const struct heap_block *b, uint64_t *u_ctl)
 static inline bool heap_block_is_run(const struct heap_map *map, const struct heap_block *b)
 {
 	return b->class_idx >= map->classes_nr;
+}
+
+/*
+ * Both: where a block lies, and its control word. Its head changes under a living block
+ * when the owner of the slab has died, and when another one adopts it; then once more.
+ * 0; -ESTALE; -EBADMSG
+ */
+static inline int heap_block_load(struct heap_map *map, uint64_t off, bool exact,
+				  struct heap_block *b, uint64_t *u_ctl)
+{
+	int tries, err;
+
+	for (tries = 0; tries < HEAP_TRIES_MAX; tries++) {
+		err = evr_heap_locate(map, off, exact, b);
+		if (err || heap_ctl_load(b, u_ctl))
+			return err;
+	}
+	return -ESTALE;
 }
 
 /* Granules of a slab or run; checked by evr_heap_locate(). */

@@ -408,6 +408,38 @@ SCENARIO(heap_adopt_two) = {
 	.longer = { { MODEL_SC, 1, 1, 0 }, { MODEL_SC, 2, 0, 0 } },
 };
 
+/* The slab of a block that lives becomes another's: its owner finds it, whenever that is. */
+static void use_and_free(struct evr_peer *peer, void *state)
+{
+	struct state *s = state;
+
+	MODEL_CHECK(evr_heap_resolve(&s->heaps[1], s->handle, NULL));
+	MODEL_CHECK(!evr_heap_free(&s->heaps[1], s->handle));
+	s->handle = 0;
+}
+
+static void end_used(void *state)
+{
+	struct state *s = state;
+
+	MODEL_CHECK(!s->handle);
+	books_are_right(s, 3);
+}
+
+SCENARIO(heap_orphan) = {
+	.name = "heap-orphan-used",
+	.state_sz = sizeof(struct state),
+	.shared_sz = 28 << 10,
+	.flags = MODEL_PEERS_CHANGE,
+	.procs = { { "gone", end_at_once, .immortal = true },
+		   { "user", use_and_free },
+		   { "adopter", adopt_late } },
+	.setup = setup_adopt,
+	.end = end_used,
+	.check = { { MODEL_SC, 2, 0, 0 } },
+	.longer = { { MODEL_SC, 3, 0, 0 }, { MODEL_WEAK, 2, 0, 1 } },
+};
+
 /* Two holders of one block: one takes hold of it first, both drop it. */
 static void hold_and_drop(struct evr_peer *peer, void *state)
 {
