@@ -178,9 +178,11 @@ static int tx_block(struct evr_channel *ch, const struct evr_message *m)
 		return 0;
 	}
 	evr_bytes_uncommit(&ch->tx[CHANNEL_NORMAL], sizeof(header) + sizeof(body));
-	if (copy.ptr)
-		evr_heap_free(ch->send_heap, copy.handle);
-	return err;
+	if (!copy.ptr)
+		return err;
+	evr_heap_free(ch->send_heap, copy.handle);
+	/* The receiver has died, and the copy was freed by who reaped it. */
+	return err == -ESTALE ? -EOWNERDEAD : err;
 }
 
 /* One message, not published yet. */

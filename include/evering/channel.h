@@ -304,7 +304,8 @@ EVR_API int evr_channel_alloc(struct evr_channel *ch, uint64_t sz, struct evr_me
  * evr_channel_send_message() - the same with all that a message can have; place is ignored.
  * With kind EVR_FRAME_BLOCK the block itself is sent: any live one of the caller's out of
  * the channel's heap. It is the receiver's from then on; after a failure still the caller's.
- * Return: as evr_channel_send(); -EINVAL flags, kind, size; -ESTALE no block of the caller.
+ * Return: as evr_channel_send(); -EINVAL flags, kind, size; -ESTALE no block of the caller,
+ * or (the receiver being dead) freed just now by who reaped it.
  */
 EVR_API int evr_channel_send_message(struct evr_channel *ch, const struct evr_message *m);
 

@@ -8,7 +8,7 @@
 #include "explore.h"
 
 #define SEGMENT_MAX (64U << 10)
-#define STATE_MAX (16U << 10)
+#define STATE_MAX (32U << 10)
 #define PRIVATE_MAX (128U << 10)
 #define BUFFER_MAX 64
 #define BUFFER_BYTES 4096
