@@ -37,8 +37,11 @@ static double seconds;
 
 static uint64_t segment_max(const struct scenario *scenario)
 {
-	return scenario->shared_sz + (MODEL_PROCS_MAX + 1) * scenario->peer_sz +
-	       scenario->threads_sz;
+	uint32_t peers = 1;
+
+	while (peers <= MODEL_PROCS_MAX && scenario->procs[peers - 1].run)
+		peers++;
+	return scenario->shared_sz + peers * scenario->peer_sz + scenario->threads_sz;
 }
 
 /* In the order of their names, so that the order of linking does not matter. */

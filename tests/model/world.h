@@ -7,7 +7,7 @@
 #include "coroutine.h"
 #include "explore.h"
 
-#define SEGMENT_MAX (64U << 10)
+#define SEGMENT_MAX (128U << 10)
 #define STATE_MAX (32U << 10)
 #define PRIVATE_MAX (128U << 10)
 #define BUFFER_MAX 64
