@@ -79,7 +79,7 @@ int evr_driver_take_wait(struct evr_driver *d, struct evr_completion *done, uint
 	struct timespec ts = { .tv_sec = (time_t)(deadline_ns / 1000000000u),
 			       .tv_nsec = (long)(deadline_ns % 1000000000u) };
 	struct take *t = &d->take;
-	uint32_t got, news;
+	uint32_t got, news, closed;
 	int err = 0;
 
 	if (!nr)
@@ -88,10 +88,12 @@ int evr_driver_take_wait(struct evr_driver *d, struct evr_completion *done, uint
 	for (;;) {
 		evr_fence(); /* TAKE-SLEEP */
 		news = evr_a32_load_acquire(&t->news);
+		/* Before the look: what was pushed before the stop is there. */
+		closed = evr_a32_load_acquire(&t->closed);
 		got = evr_driver_take(d, done, nr);
 		if (got || err)
 			break;
-		if (evr_a32_load_acquire(&t->closed)) {
+		if (closed) {
 			err = -ESHUTDOWN;
 			break;
 		}
