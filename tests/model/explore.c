@@ -430,6 +430,7 @@ static void run_once(void)
 		procs[i].state = PROC_READY;
 		procs[i].notice_due = false;
 		procs[i].registered = engine.registered;
+		procs[i].futex = NULL;
 		procs[i].has_yielded = false;
 		procs[i].steps = 0;
 		procs[i].stale_nr = 0;

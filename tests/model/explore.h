@@ -133,6 +133,11 @@ static inline uint64_t model_peek(const struct evr_a64 *word)
 	return *(const volatile uint64_t *)&word->v;
 }
 
+static inline uint32_t model_peek32(const struct evr_a32 *word)
+{
+	return *(const volatile uint32_t *)&word->v;
+}
+
 /* For traces: what lies there. The name must outlive the run. */
 void model_name(const void *at, size_t sz, const char *name);
 struct evr_lane;

@@ -312,6 +312,7 @@ int model_nanosleep(const struct timespec *duration, struct timespec *left);
 int model_pthread_mutex_lock(pthread_mutex_t *mutex);
 int model_sched_getaffinity(pid_t pid, size_t sz, cpu_set_t *cpus);
 void *model_calloc(size_t nr, size_t sz);
+void *model_aligned_alloc(size_t align, size_t sz);
 void *model_realloc(void *was, size_t sz);
 void model_free(void *was);
 
@@ -335,6 +336,11 @@ static void *take(size_t sz, size_t align)
 void *model_calloc(size_t nr, size_t sz)
 {
 	return take(nr * sz, 16);
+}
+
+void *model_aligned_alloc(size_t align, size_t sz)
+{
+	return take(sz, align);
 }
 
 void *model_alloc(size_t sz)

@@ -50,6 +50,7 @@ struct proc {
 	bool notice_due; /* its end is to be made known */
 	bool registered; /* for the barrier on all processors */
 	bool timed_out;
+	const void *futex; /* the word that it sleeps on */
 	bool has_yielded; /* since the others had a turn */
 	uint32_t steps;
 	uint32_t sleeps_as; /* whose bells it waits for: a thread has its peer's */
@@ -76,6 +77,7 @@ struct slot {
 struct world {
 	uint64_t now_ns;
 	uint64_t generation;
+	uint64_t eventfd; /* count of the one there is: system.c */
 	uint32_t current; /* MODEL_PROCS_MAX: none */
 	uint32_t preemptions, crashes, delays;
 	struct slot slots[MODEL_PROCS_MAX + 1];
