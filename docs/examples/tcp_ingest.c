@@ -2,7 +2,7 @@
 /*
  * From the network into the segment: one multishot receive, whose buffers are blocks of
  * a heap. What arrives in a block is a message already, and goes to another process
- * by its handle; the place in the group gets the next block. One op receives all of it.
+ * by its handle. One op receives all of it.
  *
  * cc tcp_ingest.c $(pkg-config --cflags --libs evering evering-driver) && ./a.out [URI]
  */
@@ -41,37 +41,8 @@ struct ingest {
 	struct evr_heap heap;
 	struct evr_channel ch;
 	struct evr_waiter waiter;
-	struct evr_block blocks[PLACES]; /* by place */
 	bool ended, again;
 };
-
-static void place_fill(struct ingest *in, struct evr_driver *driver, uint16_t place)
-{
-	in->blocks[place] = evr_heap_alloc(&in->heap, BLOCK);
-	check(in->blocks[place].ptr ? 0 : evr_heap_error(&in->heap), "block");
-	check(evr_buffers_provide(driver, GROUP, place, in->blocks[place].ptr, BLOCK), "provide");
-}
-
-static void received(struct evr_driver *driver, const struct evr_completion *done)
-{
-	struct ingest *in = done->arg;
-	struct evr_message m;
-
-	/* With no block left it ends, and begins again when there are some. */
-	if (!(done->flags & EVR_DONE_MORE))
-		in->again = done->res > 0 || done->res == -ENOBUFS;
-	if (done->res != -ENOBUFS)
-		check(done->res, "receive");
-	in->ended = !done->res;
-	if (!(done->flags & EVR_DONE_BUFFER))
-		return;
-	m = (struct evr_message){ .data = done->buf,
-				  .sz = (uint64_t)done->res,
-				  .handle = in->blocks[done->bid].handle,
-				  .kind = EVR_FRAME_BLOCK };
-	check(evr_channel_send_wait(&in->ch, &in->waiter, &m, EVR_NO_DEADLINE), "send");
-	place_fill(in, driver, done->bid);
-}
 
 /* Until the other side has all, which may have closed by then. */
 static void drain(struct ingest *in)
@@ -81,13 +52,37 @@ static void drain(struct ingest *in)
 	check(err == -EPIPE ? 0 : err, "drain");
 }
 
+static void received(struct evr_driver *driver, const struct evr_completion *done)
+{
+	struct ingest *in = done->arg;
+	struct evr_message m;
+
+	/* With no block left it ends, and begins again when the other side has freed some. */
+	if (!(done->flags & EVR_DONE_MORE))
+		in->again = done->res > 0 || done->res == -ENOBUFS;
+	if (done->res == -ENOBUFS)
+		drain(in);
+	else
+		check(done->res, "receive");
+	in->ended = !done->res;
+	if (!(done->flags & EVR_DONE_BUFFER))
+		return;
+	m = (struct evr_message){ .data = done->buf,
+				  .sz = (uint64_t)done->res,
+				  .handle = done->value,
+				  .kind = EVR_FRAME_BLOCK };
+	check(evr_channel_send_wait(&in->ch, &in->waiter, &m, EVR_NO_DEADLINE), "send");
+}
+
 static void ingest(struct evr_segment *segment, int fd)
 {
 	static struct ingest in;
 	struct evr_driver *driver;
+	struct evr_block_source blocks = { .struct_sz = sizeof(blocks),
+					   .heap = &in.heap,
+					   .sz = BLOCK };
 	struct evr_peer *peer;
 	struct evr_op op;
-	uint16_t i;
 
 	check(evr_peer_attach(&peer, segment, NULL), "attach");
 	check(evr_waiter_init(&in.waiter, peer, EVR_WAIT_ADAPTIVE), "waiter");
@@ -95,9 +90,7 @@ static void ingest(struct evr_segment *segment, int fd)
 	check(evr_channel_open(&in.ch, peer, "stream", EVR_CHANNEL_A, 0), "channel");
 	check(evr_channel_bind(&in.ch, &in.heap, NULL), "bind");
 	check(evr_driver_create(&driver, NULL), "driver");
-	check(evr_buffers_create(driver, GROUP, PLACES), "group");
-	for (i = 0; i < PLACES; i++)
-		place_fill(&in, driver, i);
+	check(evr_buffers_create_blocks(driver, GROUP, PLACES, &blocks), "group");
 	op = evr_op_flagged(evr_op_buffered(evr_op_recv(fd, NULL, 0, 0), GROUP), EVR_OP_MULTISHOT);
 	op = evr_op_then(op, received, &in);
 	for (in.again = true; !in.ended;) {
@@ -107,8 +100,6 @@ static void ingest(struct evr_segment *segment, int fd)
 		check(evr_driver_run(driver, 1, EVR_DRIVER_NO_DEADLINE), "run");
 	}
 	check(evr_driver_close(driver, EVR_DRIVER_NO_DEADLINE), "close");
-	for (i = 0; i < PLACES; i++)
-		check(evr_heap_free(&in.heap, in.blocks[i].handle), "free");
 	check(evr_channel_shutdown(&in.ch, EVR_SHUT_SEND), "shutdown");
 	drain(&in);
 	evr_channel_close(&in.ch);

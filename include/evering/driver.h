@@ -124,7 +124,7 @@ struct evr_completion {
 	/* As of the system call: >= 0, or a negative errno; -EAGAIN, -ENOMEM no thread was to be had. */
 	int32_t res;
 	uint32_t flags; /* EVR_DONE_* */
-	uint64_t value; /* timers: expirations; bells: the bits */
+	uint64_t value; /* timers: expirations; bells: the bits; a block received into: its handle */
 	void *buf; /* with EVR_DONE_BUFFER */
 	uint16_t bgid, bid;
 	uint32_t __resv;

@@ -16,6 +16,9 @@
 extern "C" {
 #endif
 
+struct evr_heap;
+struct evr_pool;
+
 /*
  * evr_region_add_peer() - the segment that a peer maps becomes a region: ops name bytes
  * of it by their offset. What the peer may write is registered with the kernel, at most
@@ -62,12 +65,42 @@ EVR_API int evr_file_remove(struct evr_driver *driver, uint32_t slot);
  */
 EVR_API int evr_buffers_create(struct evr_driver *driver, uint16_t bgid, uint32_t nr);
 
+/* Where a group takes its buffers from. */
+struct evr_block_source {
+	size_t struct_sz; /* sizeof(struct evr_block_source) */
+	struct evr_heap *heap; /* handles of the driver's thread; one of the two, open for as */
+	struct evr_pool *pool; /* long as the group exists */
+	uint32_t sz; /* bytes of a buffer */
+	bool shared; /* of a heap: with evr_heap_alloc_shared(), for evr_heap_share() */
+};
+
+/*
+ * evr_buffers_create_blocks() - a group whose buffers are blocks of a heap or pool. A completion
+ * with EVR_DONE_BUFFER hands one over: buf is its memory, value its handle, and it is the
+ * caller's, whichever res, to be sent (EVR_FRAME_BLOCK), shared or freed. So received data is
+ * a message already. The place takes the next block at once.
+ *
+ * When the heap has no block left, places stay empty, and an op that finds none ends with -ENOBUFS.
+ * Submit it again when there are blocks: each submission, each completion and
+ * evr_buffers_refill() fill what is empty. Ops that are abandoned free their block.
+ * @nr: places, rounded up to a power of 2, up to 32768: so many blocks are taken now.
+ * Return: as evr_buffers_create(), and 0 also with no block at all; -EINVAL, -E2BIG of @source;
+ * -EMSGSIZE no class of the pool has such blocks; -EROFS.
+ */
+EVR_API int evr_buffers_create_blocks(struct evr_driver *driver, uint16_t bgid, uint32_t nr,
+				      const struct evr_block_source *source);
+
+/*
+ * evr_buffers_refill() - blocks into places that have none.
+ * Return: how many the group has to give now; -ENOENT; -EINVAL it is not one of blocks.
+ */
+EVR_API int evr_buffers_refill(struct evr_driver *driver, uint16_t bgid);
+
 /*
  * evr_buffers_provide() - give the group a buffer, which is the driver's until a completion
- * with EVR_DONE_BUFFER names it. A place is filled again with the same buffer or
- * another: with blocks of a heap, received data is a message already.
+ * with EVR_DONE_BUFFER names it. A place is filled again with the same buffer or another.
  * @bid: place, below nr, that has no buffer.
- * Return: 0; -ENOENT no group; -EINVAL; -EBUSY the place has one.
+ * Return: 0; -ENOENT no group; -EINVAL, also for a group of blocks; -EBUSY the place has one.
  */
 EVR_API int evr_buffers_provide(struct evr_driver *driver, uint16_t bgid, uint16_t bid, void *buf,
 				uint32_t len);
@@ -79,8 +112,9 @@ EVR_API int evr_buffers_return(struct evr_driver *driver, uint16_t bgid, uint16_
 EVR_API int evr_buffers_nr(const struct evr_driver *driver, uint16_t bgid);
 
 /*
- * evr_buffers_destroy() - return: 0, all its buffers are the caller's; -ENOENT; -EBUSY
- * an op that receives into it is in flight.
+ * evr_buffers_destroy() - all its buffers are the caller's; the blocks that it has are freed. So
+ * does evr_driver_close() with each group. Return: 0; -ENOENT; -EBUSY an op that receives
+ * into it is in flight.
  */
 EVR_API int evr_buffers_destroy(struct evr_driver *driver, uint16_t bgid);
 

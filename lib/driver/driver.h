@@ -533,7 +533,8 @@ bool evr_file_done(struct evr_driver *d, struct slot *s, uint32_t index, int *re
 bool evr_close_done(struct evr_driver *d, struct slot *s, uint32_t index, int *res,
 		    uint32_t *cflags);
 void evr_file_cleanup(struct evr_driver *d, const struct evr_op *op, int res, uint32_t cflags);
-void *evr_group_buffer(struct evr_driver *d, uint16_t bgid, uint16_t bid);
+void evr_group_take(struct evr_driver *d, struct evr_completion *done);
+void evr_group_give_back(struct evr_driver *d, const struct evr_completion *done);
 int evr_group_pick(struct evr_driver *d, struct extra *extra, struct iovec *buffer);
 void evr_group_hold(struct evr_driver *d, uint16_t bgid, int nr);
 bool evr_group_exists(const struct evr_driver *d, uint16_t bgid);

@@ -132,7 +132,7 @@ static void fill(struct evr_driver *d, const struct slot *s, uint32_t index, uin
 		done->flags |= EVR_DONE_BUFFER;
 		done->bgid = extra_at(d, index)->op.bgid;
 		done->bid = (uint16_t)(cflags >> IORING_CQE_BUFFER_SHIFT);
-		done->buf = evr_group_buffer(d, done->bgid, done->bid);
+		evr_group_take(d, done);
 	}
 	if (cflags & IORING_CQE_F_NOTIF) {
 		if ((uint32_t)done->res & ABI_NOTIF_ZC_COPIED)
@@ -150,7 +150,7 @@ static void discard(struct evr_driver *d, const struct slot *s, uint32_t index,
 	if (s->flags & S_BACKGROUND && done->res < 0)
 		d->stats.background_errors++;
 	if (done->flags & EVR_DONE_BUFFER)
-		evr_buffers_return(d, done->bgid, done->bid);
+		evr_group_give_back(d, done);
 	if (row->cleanup && s->flags & S_EXTRA && done->res >= 0)
 		row->cleanup(d, &extra_at(d, index)->op, done->res, cflags);
 }
