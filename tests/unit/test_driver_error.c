@@ -166,6 +166,16 @@ static int finish_in_storm(struct loop *loop, struct seen *seen, int *interrupte
 	return seen->res;
 }
 
+static void ends_in_storm(struct loop *loop, struct seen *seen, int *interrupted, int wanted)
+{
+	int res = finish_in_storm(loop, seen, interrupted);
+
+	if (res == wanted)
+		return;
+	storm(0);
+	fail_msg("%d in place of %d, flags %#x", res, wanted, seen->flags);
+}
+
 /* A handler every 50 us: sleeps end, ops do not, and none is done twice. */
 static void signals_without_end_end_no_op(void **state)
 {
@@ -182,22 +192,22 @@ static void signals_without_end_end_no_op(void **state)
 		CHECK(!socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds));
 		loop_submit(loop, evr_op_recv(fds[0], &byte, 1, 0), &seen);
 		CHECK(!pthread_create(&thread, NULL, late_writer, &fds[1]));
-		CHECK(finish_in_storm(loop, &seen, &interrupted) == 1);
+		ends_in_storm(loop, &seen, &interrupted, 1);
 		pthread_join(thread, NULL);
 		loop_submit(loop, evr_op_timer(evr_now_ns() + 1000000, 0), &seen);
-		CHECK(finish_in_storm(loop, &seen, &interrupted) == 0);
+		ends_in_storm(loop, &seen, &interrupted, 0);
 		loop_submit(loop, evr_op_write(file, page, sizeof(page), 0), &seen);
-		CHECK(finish_in_storm(loop, &seen, &interrupted) == (int)sizeof(page));
+		ends_in_storm(loop, &seen, &interrupted, (int)sizeof(page));
 		loop_submit(loop, evr_op_fsync(file), &seen);
-		CHECK(finish_in_storm(loop, &seen, &interrupted) == 0);
+		ends_in_storm(loop, &seen, &interrupted, 0);
 		loop_submit(loop,
 			    evr_op_flagged(evr_op_read(file, back, sizeof(back), 0), EVR_OP_EXACT),
 			    &seen);
-		CHECK(finish_in_storm(loop, &seen, &interrupted) == (int)sizeof(page));
+		ends_in_storm(loop, &seen, &interrupted, (int)sizeof(page));
 		loop_submit(loop,
 			    evr_op_until(evr_op_recv(fds[0], &byte, 1, 0), evr_now_ns() + 1000000),
 			    &seen);
-		CHECK(finish_in_storm(loop, &seen, &interrupted) == -ETIME);
+		ends_in_storm(loop, &seen, &interrupted, -ETIME);
 		close(fds[0]);
 		close(fds[1]);
 	}
