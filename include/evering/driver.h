@@ -50,6 +50,8 @@ enum {
 	EVR_DRIVER_FAIL_FAST = 2, /* no backlog: what the ring cannot take is -EAGAIN */
 	EVR_DRIVER_SQPOLL = 4, /* a kernel thread submits; on, or create fails */
 	EVR_DRIVER_DETACHED = 8, /* bound to no thread until evr_driver_attach() */
+	EVR_DRIVER_BELL_COMMAND =
+		16, /* wait for bells by the device's io_uring command, if it can */
 };
 
 /* Zeros are the defaults. */
@@ -343,6 +345,7 @@ struct evr_driver_caps {
 	bool fixed_buffers; /* registration of buffers has not been refused so far */
 	bool buffer_rings; /* provided buffers in the kernel; else the driver's own */
 	bool ring_fd; /* the ring's fd is registered */
+	bool bell_command; /* BELL_COMMAND was asked for, and the device has it (6.7); else a poll */
 	uint8_t support[EVR_OPS_NR]; /* EVR_SUPPORT_* */
 };
 

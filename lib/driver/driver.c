@@ -83,7 +83,7 @@ static int mode_of_environment(enum evr_driver_mode *mode)
 static int options_check(struct evr_driver_options *o)
 {
 	uint32_t known = EVR_DRIVER_REQUIRE_URING | EVR_DRIVER_FAIL_FAST | EVR_DRIVER_SQPOLL |
-			 EVR_DRIVER_DETACHED;
+			 EVR_DRIVER_DETACHED | EVR_DRIVER_BELL_COMMAND;
 
 	if (o->flags & ~known)
 		return evr_fail(-EINVAL, "evr_driver_options: flags %#x, known are %#x", o->flags,
@@ -132,7 +132,7 @@ static void ways_choose(struct evr_driver *d)
 	const struct row *row;
 	uint32_t code;
 
-	for (code = 0; code < EVR_OPS_NR; code++) {
+	for (code = 0; code < ROWS_NR; code++) {
 		row = evr_rows[code];
 		if (probe && !(row->flags & ROW_NO_RING) &&
 		    io_uring_opcode_supported(probe, row->opcode))
@@ -174,6 +174,7 @@ static int driver_make(struct evr_driver *d)
 	if (err)
 		return err;
 	ways_choose(d);
+	evr_hubs_init(d);
 	d->unusual = !d->ring.exists || d->ring.setup_flags & IORING_SETUP_SQPOLL;
 	return evr_files_init(d);
 }
@@ -323,6 +324,7 @@ void evr_driver_caps(const struct evr_driver *d, struct evr_driver_caps *caps)
 	caps->buffers_error = d->buffers_error;
 	caps->fixed_files = d->files_native;
 	caps->fixed_buffers = d->ring.exists && !d->buffers_refused;
+	caps->bell_command = d->bell_command;
 	caps->buffer_rings = d->ring.exists && !d->groups_refused;
 	caps->entries = d->options.entries;
 	caps->completions = d->options.completions;

@@ -39,6 +39,7 @@
 #include <evering/driver_op.h>
 #include <evering/driver_resource.h>
 #include <evering/error.h>
+#include <evering/uapi.h>
 
 #include "internal.h"
 #include "uring_abi.h"
@@ -112,6 +113,7 @@ struct extra {
 		struct sockaddr_storage address;
 		struct open_how how;
 		struct iovec iov[INLINE_IOVS];
+		struct evering_bell_wait bell; /* the kernel writes what was rung */
 		struct {
 			uint64_t deadline_ns, period_ns, count;
 		} timer;
@@ -179,6 +181,12 @@ struct take {
 	EVR_ALIGNAS(EVR_LINE_SZ) struct evr_a32 head;
 };
 
+/* The ops of the driver itself, which nobody can submit. */
+enum {
+	EVR_OP_BELL_PARK = EVR_OPS_NR, /* op_bell.c */
+	ROWS_NR,
+};
+
 struct region;
 struct group;
 struct hub;
@@ -199,8 +207,8 @@ struct evr_driver {
 	bool due; /* work() of run.c has something to look at */
 	bool closing, running, starved, wake_wanted;
 	uint32_t starved_credits, starved_slots; /* what a refused submission needs */
-	uint8_t way[EVR_OPS_NR];
-	bool plain[EVR_OPS_NR]; /* evr_driver_submit() has a short way */
+	uint8_t way[ROWS_NR];
+	bool plain[ROWS_NR]; /* evr_driver_submit() has a short way */
 	struct ring ring;
 	struct list backlog, done, cancels;
 	uint32_t cancels_out;
@@ -216,6 +224,7 @@ struct evr_driver {
 	int epoll_fd;
 	bool wake_armed;
 	struct hub *hubs; /* op_bell.c */
+	bool bell_command; /* waits for bells by the device's own command */
 	bool bells_due; /* a multishot wait has bells to be told */
 	bool foreign; /* evr_driver_fd() was called: a sleeper also outside run */
 
@@ -251,6 +260,7 @@ enum {
 	ROW_BEGINS = 512, /* emulated: the call comes before the wait too */
 	ROW_ONCE = 1024, /* an interrupted call has done its work */
 	ROW_IN = 2048, /* x[1] is a file too */
+	ROW_HOLDS = 4096, /* its file is needed to the end, whoever closes the number */
 };
 
 struct row {
@@ -271,9 +281,11 @@ struct row {
 		     uint32_t *cflags);
 	/* Give back what a result brings that nobody wants. */
 	void (*cleanup)(struct evr_driver *d, const struct evr_op *op, int res, uint32_t cflags);
+	/* All of an SQE that cancels it but user_data; NULL: io_uring knows how. */
+	void (*cancel)(struct extra *extra, uint64_t id, struct io_uring_sqe *sqe);
 };
 
-extern const struct row *const evr_rows[EVR_OPS_NR]; /* optab.c */
+extern const struct row *const evr_rows[ROWS_NR]; /* optab.c */
 
 /* May it go to the pool when the kernel's file system lacks it? */
 static inline bool row_has_pool(const struct row *row)
@@ -286,7 +298,7 @@ static inline bool op_holds_fd(const struct row *row, const struct evr_op *op)
 {
 	if (!(row->flags & ROW_FD) || op->flags & EVR_OP_FIXED_FD)
 		return false;
-	return row_has_pool(row) || row->flags & ROW_NOTIFIES ||
+	return row_has_pool(row) || row->flags & (ROW_NOTIFIES | ROW_HOLDS) ||
 	       op->flags & (EVR_OP_EXACT | EVR_OP_MULTISHOT | EVR_OP_ASYNC);
 }
 
@@ -370,6 +382,7 @@ int evr_run_on(struct evr_driver *d, uint32_t min, uint64_t deadline_ns, uint64_
 int evr_driver_drain(struct evr_driver *d, uint64_t deadline_ns);
 
 /* submit.c */
+int evr_op_submit(struct evr_driver *d, const struct evr_op *op, uint64_t *id);
 int evr_op_start(struct evr_driver *d, struct slot *s, uint32_t index);
 int evr_op_restart(struct evr_driver *d, struct slot *s, uint32_t index);
 void evr_backlog_flush(struct evr_driver *d);
@@ -480,6 +493,7 @@ void evr_injector_signal(struct evr_driver *d);
 uint64_t evr_injector_wakes(const struct evr_driver *d);
 
 /* op_bell.c */
+void evr_hubs_init(struct evr_driver *d);
 void evr_hubs_fini(struct evr_driver *d);
 void evr_hubs_tell(struct evr_driver *d);
 void evr_hub_leave(struct evr_driver *d, struct extra *extra);

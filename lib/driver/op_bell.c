@@ -3,8 +3,11 @@
  * Bells of segments on the loop. All waits on one peer share a hub: one multishot poll
  * of the peer's bell fd, and the bells that were taken and nobody has waited for yet.
  *
- * A poll, and not the device's own io_uring command: it works on both backends and on
- * every kernel, can be cancelled like all else, and costs one read for each wake-up.
+ * A poll works on both backends and on every kernel, and costs one read for each wake-up.
+ * Where it is asked for, and the kernel can take it back (6.7), a hub listens by the device's
+ * own command instead: it brings the bells with its completion. It takes those bells alone
+ * that are waited for, and is begun anew when there are more of them. The peer event is for
+ * every thread of the process that sleeps, so whoever waits for that has a poll.
  */
 #include "driver.h"
 
@@ -21,12 +24,14 @@ struct hub {
 	uint64_t segment_id;
 	struct extra *waits; /* by extra->next */
 	uint64_t pending; /* taken from the peer, waited for by nobody so far */
-	uint64_t poll_id; /* 0: none in flight */
+	uint64_t poll_id; /* of the poll or the command; 0: none in flight */
+	uint64_t parked; /* the bells that the command is for; 0: it is a poll */
+	bool on_device;
 	int dead; /* -errno of the peer's own end */
 	bool busy; /* being walked, with callbacks: it must not go */
 };
 
-static void hub_poll(struct hub *hub);
+static void hub_listen(struct hub *hub);
 static void hub_rest(struct hub *hub);
 
 static struct hub *hub_find(struct evr_driver *d, const struct evr_peer *peer)
@@ -62,6 +67,7 @@ static struct hub *hub_of(struct evr_driver *d, struct evr_peer *peer)
 	hub->peer = peer;
 	hub->self = self;
 	hub->segment_id = info.segment_id;
+	hub->on_device = info.segment_id && info.backend == EVR_BACKEND_DEVICE;
 	hub->next = d->hubs;
 	d->hubs = hub;
 	return hub;
@@ -171,12 +177,24 @@ void evr_hubs_tell(struct evr_driver *d)
 	}
 }
 
+/* To all who wait: it will not ring for them. */
+static void hub_fail(struct hub *hub, int err)
+{
+	hub->dead = err;
+	hub_deal(hub);
+	hub->dead = 0;
+}
+
 static void hub_event(struct evr_driver *d, const struct evr_completion *done)
 {
 	struct hub *hub = done->arg;
 
-	if (!(done->flags & EVR_DONE_MORE))
+	if (!(done->flags & EVR_DONE_MORE)) {
 		hub->poll_id = 0;
+		/* It would only fail again. */
+		if (done->res < 0 && done->res != -ECANCELED)
+			hub_fail(hub, done->res);
+	}
 	/* Without anybody who waits the peer may be gone. */
 	if (hub->waits) {
 		hub_collect(hub);
@@ -184,25 +202,75 @@ static void hub_event(struct evr_driver *d, const struct evr_completion *done)
 		hub_tell(hub);
 	}
 	if (hub->waits && !hub->poll_id && !d->closing)
-		hub_poll(hub);
+		hub_listen(hub);
 	hub_rest(hub);
 }
 
-static void hub_poll(struct hub *hub)
+/* The command is over: it brings its bells along, or has been taken back. */
+static void hub_heard(struct evr_driver *d, const struct evr_completion *done)
 {
+	struct hub *hub = done->arg;
+
+	hub->poll_id = 0;
+	hub->parked = 0;
+	if (!done->res)
+		hub->pending |= done->value;
+	else if (done->res == -EOWNERDEAD)
+		hub_fail(hub, done->res);
+	else if (done->res != -ECANCELED)
+		hub->on_device = false; /* it does without: too many wait there, for example */
+	hub_deal(hub);
+	hub_tell(hub);
+	if (hub->waits && !hub->poll_id && !d->closing)
+		hub_listen(hub);
+	hub_rest(hub);
+}
+
+static uint64_t hub_wanted(const struct hub *hub)
+{
+	const struct extra *extra;
+	uint64_t bells = 0;
+
+	for (extra = hub->waits; extra; extra = extra->next)
+		bells |= extra->op.off;
+	return bells;
+}
+
+/* Poll, or park the command, for what is waited for now. */
+static void hub_listen(struct hub *hub)
+{
+	uint64_t wanted = hub_wanted(hub);
 	int fd = evr_bell_fd(hub->peer);
-	struct evr_op op = evr_op_then(evr_op_poll(fd, POLLIN), hub_event, hub);
+	struct evr_op op;
 	int err = fd;
 
-	op = evr_op_flagged(op, EVR_OP_MULTISHOT);
+	hub->parked = 0;
+	if (hub->driver->bell_command && hub->on_device && !(wanted & PEER_EVENT))
+		hub->parked = wanted;
+	if (hub->parked)
+		op = evr_op_then(evr_op_make(EVR_OP_BELL_PARK, fd, NULL, 0, wanted), hub_heard,
+				 hub);
+	else
+		op = evr_op_then(evr_op_flagged(evr_op_poll(fd, POLLIN), EVR_OP_MULTISHOT),
+				 hub_event, hub);
 	if (fd >= 0)
-		err = evr_driver_submit(hub->driver, &op, &hub->poll_id);
+		err = evr_op_submit(hub->driver, &op, &hub->poll_id);
 	if (err >= 0)
 		return;
 	hub->poll_id = 0;
-	hub->dead = err;
-	hub_deal(hub);
-	hub->dead = 0;
+	hub->parked = 0;
+	hub_fail(hub, err);
+}
+
+/* One more waits. What listens already may not listen for this. */
+static void hub_listen_more(struct hub *hub, uint64_t bells)
+{
+	if (!hub->waits)
+		return;
+	if (!hub->poll_id)
+		hub_listen(hub);
+	else if (hub->parked && bells & ~hub->parked)
+		evr_driver_cancel(hub->driver, hub->poll_id);
 }
 
 static int bell_wait_call(struct evr_driver *d, struct extra *extra, int fd)
@@ -216,10 +284,10 @@ static int bell_wait_call(struct evr_driver *d, struct extra *extra, int fd)
 	extra->next = hub->waits;
 	hub->waits = extra;
 	/* What is there already. What comes from now on a new poll finds when it begins. */
-	hub_collect(hub);
+	if (!d->bell_command || !hub->on_device)
+		hub_collect(hub);
 	hub_deal(hub);
-	if (hub->waits && !hub->poll_id)
-		hub_poll(hub);
+	hub_listen_more(hub, extra->op.off);
 	if (extra->value && s->state == ACTIVE)
 		d->bells_due = d->due = true;
 	hub_rest(hub);
@@ -238,6 +306,16 @@ void evr_hub_leave(struct evr_driver *d, struct extra *extra)
 	hub->pending |= extra->value;
 	extra->value = 0;
 	hub_rest(hub);
+}
+
+void evr_hubs_init(struct evr_driver *d)
+{
+	struct evr_system_info info;
+
+	d->bell_command = d->options.flags & EVR_DRIVER_BELL_COMMAND &&
+			  d->way[EVR_OP_BELL_PARK] == EVR_SUPPORT_NATIVE &&
+			  !evr_system_info(EVR_BACKEND_DEVICE, &info) &&
+			  info.features & EVERING_FEAT_URING_WAIT;
 }
 
 void evr_hubs_fini(struct evr_driver *d)
@@ -264,6 +342,63 @@ static int bell_ring_call(struct evr_driver *d, struct extra *extra, int fd)
 
 	return evr_bell_ring((struct evr_peer *)(uintptr_t)extra->op.addr, to, extra->op.off);
 }
+
+/* --- the device's command --- */
+
+static void command_prep(struct io_uring_sqe *sqe, int fd, uint32_t command, const void *arg)
+{
+	sqe->opcode = IORING_OP_URING_CMD;
+	sqe->fd = fd;
+	sqe->cmd_op = command;
+	/* Not sqe->cmd: an array of no size to the compiler's bounds checks. */
+	memcpy((char *)sqe + offsetof(struct io_uring_sqe, cmd), arg, 16);
+}
+
+static int bell_park_keep(struct evr_driver *d, struct extra *extra)
+{
+	extra->bell = (struct evering_bell_wait){ .size = sizeof(extra->bell),
+						  .mask = extra->op.off,
+						  .deadline_ns = EVERING_NO_DEADLINE };
+	return 0;
+}
+
+static void bell_park_prep(const struct evr_op *op, struct extra *extra, struct io_uring_sqe *sqe)
+{
+	struct evering_uring_wait arg = { .wait = (uintptr_t)&extra->bell,
+					  .cookie = sqe->user_data };
+
+	command_prep(sqe, sqe->fd, EVERING_URING_BELL_WAIT, &arg);
+}
+
+/* io_uring's own cancel does not reach a command. */
+static void bell_park_cancel(struct extra *extra, uint64_t id, struct io_uring_sqe *sqe)
+{
+	struct evering_uring_cancel arg = { .cookie = id };
+
+	command_prep(sqe, extra->held_fd, EVERING_URING_CANCEL, &arg);
+}
+
+static bool bell_park_done(struct evr_driver *d, struct slot *s, uint32_t index, int *res,
+			   uint32_t *cflags)
+{
+	struct extra *extra = extra_at(d, index);
+
+	extra->value = *res ? 0 : extra->bell.bells.bits;
+	return false;
+}
+
+EVR_STATIC_ASSERT(sizeof(struct evering_uring_wait) == 16, "what an SQE has room for");
+EVR_STATIC_ASSERT(sizeof(struct evering_uring_cancel) == 16, "what an SQE has room for");
+
+const struct row evr_row_bell_park = {
+	.name = "bell_park",
+	.opcode = IORING_OP_URING_CMD,
+	.flags = ROW_FD | ROW_HOLDS,
+	.keep = bell_park_keep,
+	.prep = bell_park_prep,
+	.done = bell_park_done,
+	.cancel = bell_park_cancel,
+};
 
 const struct row evr_row_bell_wait = {
 	.name = "bell_wait",

@@ -13,11 +13,12 @@
 					SPLICE, splice) row(TEE, tee) row(TIMER, timer)            \
 					row(FUTEX_WAIT, futex_wait) row(FUTEX_WAKE, futex_wake)    \
 						row(MESSAGE, message) row(BELL_WAIT, bell_wait)    \
-							row(BELL_RING, bell_ring) row(RAW, raw)
+							row(BELL_RING, bell_ring) row(RAW, raw)    \
+								row(BELL_PARK, bell_park)
 
 #define DECLARE(code, name) extern const struct row evr_row_##name;
 #define ENTRY(code, name) [EVR_OP_##code] = &evr_row_##name,
 
 ROWS(DECLARE)
 
-const struct row *const evr_rows[EVR_OPS_NR] = { ROWS(ENTRY) };
+const struct row *const evr_rows[ROWS_NR] = { ROWS(ENTRY) };

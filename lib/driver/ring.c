@@ -447,7 +447,11 @@ void evr_ring_cancel(struct evr_driver *d)
 		s = slot_at(d, index);
 		evr_list_remove(d, &d->cancels, index);
 		s->flags &= (uint16_t)~S_LISTED;
-		io_uring_prep_cancel64(sqe, id_of(s), 0);
+		memset(sqe, 0, sizeof(*sqe));
+		if (evr_rows[s->op]->cancel)
+			evr_rows[s->op]->cancel(extra_at(d, index), id_of(s), sqe);
+		else
+			io_uring_prep_cancel64(sqe, id_of(s), 0);
 		sqe->user_data = (uint64_t)s->gen << 32 | KIND_CANCEL << INDEX_BITS | index;
 		d->cancels_out++;
 		d->stats.cancels++;

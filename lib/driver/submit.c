@@ -111,13 +111,18 @@ void evr_slot_put_back(struct evr_driver *d, uint32_t index)
 	slot_free(d, s);
 }
 
+static int op_is_unknown(const struct evr_op *op)
+{
+	return evr_fail(-EOPNOTSUPP, "op %s (%u): not here; evr_driver_supports() tells",
+			evr_op_name(op->code), op->code);
+}
+
 static int op_is_bad(struct evr_driver *d, const struct evr_op *op)
 {
 	const struct row *row;
 
-	if (op->code >= EVR_OPS_NR || op->code == EVR_OP_RAW || !d->way[op->code])
-		return evr_fail(-EOPNOTSUPP, "op %s (%u): not here; evr_driver_supports() tells",
-				evr_op_name(op->code), op->code);
+	if (op->code >= ROWS_NR || op->code == EVR_OP_RAW || !d->way[op->code])
+		return op_is_unknown(op);
 	row = evr_rows[op->code];
 	if (op->flags & ~(unsigned int)row->allowed)
 		return evr_fail(-EINVAL, "op %s: flags %#x, of which it takes only %#x", row->name,
@@ -200,7 +205,7 @@ static inline int slot_take(struct evr_driver *d, const struct evr_op *op, uint3
 
 int evr_slot_take(struct evr_driver *d, const struct evr_op *op, uint32_t *index)
 {
-	return slot_take(d, op, index);
+	return op->code < EVR_OPS_NR ? slot_take(d, op, index) : op_is_unknown(op);
 }
 
 /* A bare op keeps nothing, unless it has to wait. */
@@ -333,6 +338,12 @@ static __attribute__((noinline)) int submit_any(struct evr_driver *d, const stru
 	return 0;
 }
 
+/* Also an op of the driver itself. */
+int evr_op_submit(struct evr_driver *d, const struct evr_op *op, uint64_t *id)
+{
+	return submit_any(d, op, id);
+}
+
 /*
  * The short way, of an op for io_uring that asks for nothing special and finds room
  * everywhere: the same steps, without their questions.
@@ -407,10 +418,11 @@ static void submit_kept(struct evr_driver *d, const struct evr_op *op, uint64_t 
 static __attribute__((noinline)) int submit_other(struct evr_driver *d, const struct evr_op *op,
 						  uint64_t *id)
 {
+	if (op->code >= EVR_OPS_NR)
+		return op_is_unknown(op);
 	if (!d->quick)
 		d->quick = quick_room(d);
-	if (!d->quick || op->code >= EVR_OPS_NR || !d->plain[op->code] || op->flags ||
-	    op->deadline_ns)
+	if (!d->quick || !d->plain[op->code] || op->flags || op->deadline_ns)
 		return submit_any(d, op, id);
 	if (op->code == EVR_OP_NOP) {
 		plain_sqe(d, plain_take(d, op, EVR_OP_NOP), id);
