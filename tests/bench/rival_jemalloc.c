@@ -6,10 +6,10 @@
 static const struct allocator allocator = { "libjemalloc.so.2", "malloc", "free" };
 
 const struct rival jemalloc_pairs = { "jemalloc", RIVAL_SPINS, allocator_prepare, allocator_pairs,
-				  allocator_rest, &allocator };
+				  stage_look_on, &allocator };
 const struct rival jemalloc_many = { "jemalloc", RIVAL_SPINS, allocator_prepare, allocator_many,
-				 allocator_rest, &allocator };
+				 stage_look_on, &allocator };
 const struct rival jemalloc_random = { "jemalloc", RIVAL_SPINS, allocator_prepare, allocator_random,
-				   allocator_rest, &allocator };
+				   stage_look_on, &allocator };
 const struct rival jemalloc_remote = { "jemalloc",		   RIVAL_SPINS,	   allocator_prepare_remote,
-					 allocator_remote, allocator_rest, &allocator };
+					 allocator_remote, stage_look_on, &allocator };

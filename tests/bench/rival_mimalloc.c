@@ -6,10 +6,10 @@
 static const struct allocator allocator = { "libmimalloc.so.2", "mi_malloc", "mi_free" };
 
 const struct rival mimalloc_pairs = { "mimalloc", RIVAL_SPINS, allocator_prepare, allocator_pairs,
-				  allocator_rest, &allocator };
+				  stage_look_on, &allocator };
 const struct rival mimalloc_many = { "mimalloc", RIVAL_SPINS, allocator_prepare, allocator_many,
-				 allocator_rest, &allocator };
+				 stage_look_on, &allocator };
 const struct rival mimalloc_random = { "mimalloc", RIVAL_SPINS, allocator_prepare, allocator_random,
-				   allocator_rest, &allocator };
+				   stage_look_on, &allocator };
 const struct rival mimalloc_remote = { "mimalloc",		   RIVAL_SPINS,	   allocator_prepare_remote,
-					 allocator_remote, allocator_rest, &allocator };
+					 allocator_remote, stage_look_on, &allocator };

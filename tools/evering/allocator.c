@@ -96,12 +96,6 @@ void allocator_random(struct stage *stage)
 	pieces_run(stage, &calls, pieces_random, call_make, call_drop);
 }
 
-void allocator_rest(struct stage *stage)
-{
-	stage_begin(stage);
-	stage_end(stage);
-}
-
 /* What the other thread frees. */
 struct freeing {
 	struct stage *stage;

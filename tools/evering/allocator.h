@@ -23,7 +23,4 @@ void allocator_many(struct stage *stage);
 void allocator_random(struct stage *stage);
 void allocator_remote(struct stage *stage);
 
-/* The far side, which only looks on. */
-void allocator_rest(struct stage *stage);
-
 #endif

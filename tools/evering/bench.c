@@ -16,7 +16,7 @@
 #include "series.h"
 #include "table.h"
 
-#define BENCH_NAMES                                                                           \
+#define BENCH_NAMES                                                                                       \
 	"ringtrip, spsc, slots, stamped, inbox, bytes, mpmc, pairs, log, bcast, channel, handles, call, " \
 	"heap, heap-many, heap-random, heap-remote, ring, wake, death, reap and contiguous"
 
@@ -32,10 +32,10 @@ static bool size_given, batch_given, json;
 
 static const struct option_row options[] = {
 	{ "size", 's', OPTION_SIZE, &size, "SIZE",
-	  "bytes of a message, or block (as evering(1) says of each)", 1,
-	  1ULL << 28, &size_given },
+	  "bytes of a message, or block (as evering(1) says of each)", 1, 1ULL << 28, &size_given },
 	{ "batch", 'B', OPTION_NUMBER, &batch, "N",
-	  "messages at once; of spsc, stamped, inbox, mpmc, bcast (32)", 1, 4096, &batch_given },
+	  "messages, operations or connections at once, where evering(1) names a number", 1, 4096,
+	  &batch_given },
 	{ "backend", 'b', OPTION_TEXT, &backend_text, "NAME",
 	  "device or local (device when it is there)", 0, 0, NULL },
 	{ "seconds", 't', OPTION_SECONDS, &seconds, "S", "about how long in all (10)", 0, 0, NULL },
@@ -47,14 +47,38 @@ static const struct option_row options[] = {
 	{ NULL, 0, OPTION_FLAG, NULL, NULL, NULL, 0, 0, NULL },
 };
 
-static const struct bench *const benches[] = {
-	&ringtrip_bench, &spsc_bench, &slots_bench, &stamped_bench,
-	&inbox_bench, &bytes_bench, &mpmc_bench, &pairs_bench,
-	&log_bench, &bcast_bench, &channel_bench, &handles_bench, &call_bench,
-	&heap_bench, &heap_many_bench, &heap_random_bench, &heap_remote_bench,
-	&ring_bench, &wake_bench, &death_bench, &reap_bench,
-	NULL
-};
+static const struct bench *const benches[] = { &ringtrip_bench,
+					       &spsc_bench,
+					       &slots_bench,
+					       &stamped_bench,
+					       &inbox_bench,
+					       &bytes_bench,
+					       &mpmc_bench,
+					       &pairs_bench,
+					       &log_bench,
+					       &bcast_bench,
+					       &channel_bench,
+					       &handles_bench,
+					       &call_bench,
+					       &heap_bench,
+					       &heap_many_bench,
+					       &heap_random_bench,
+					       &heap_remote_bench,
+					       &ring_bench,
+					       &wake_bench,
+					       &death_bench,
+					       &reap_bench,
+#ifdef HAVE_DRIVER
+					       &nop_bench,
+					       &file_read_bench,
+					       &file_write_bench,
+					       &file_peer_bench,
+					       &echo_bench,
+					       &inject_bench,
+					       &timer_cancel_bench,
+					       &timer_expire_bench,
+#endif
+					       NULL };
 
 static const char *manner_text(enum rival_manner manner)
 {
@@ -107,8 +131,8 @@ static int list_series(struct results *results)
 
 	while (bench_guests[guests_nr].bench)
 		guests_nr++;
-	results->series = calloc(BENCH_SIZES_MAX * (BENCH_RIVALS_MAX + guests_nr),
-				 sizeof(struct series));
+	results->series =
+		calloc(BENCH_SIZES_MAX * (BENCH_RIVALS_MAX + guests_nr), sizeof(struct series));
 	if (!results->series)
 		return -ENOMEM;
 	if (size_given)
@@ -171,8 +195,10 @@ static void add_latency_row(struct table *table, const struct series *series)
 static void add_rate_row(struct table *table, const struct series *series)
 {
 	char bytes[FORMAT_SZ], rate[FORMAT_SZ], volume[FORMAT_SZ], spread[FORMAT_SZ],
-		cpu[FORMAT_SZ], each[FORMAT_SZ];
-	const char *cells[] = { series->rival->name, bytes, rate, volume, each, spread, cpu };
+		cpu[FORMAT_SZ], each[FORMAT_SZ], counted[FORMAT_SZ];
+	const char *cells[] = {
+		series->rival->name, bytes, rate, volume, each, spread, cpu, counted
+	};
 	double median = series_median(series);
 
 	format_size(bytes, series->size);
@@ -181,6 +207,7 @@ static void add_rate_row(struct table *table, const struct series *series)
 	format_time(each, 1e9 / median);
 	snprintf(spread, sizeof(spread), "%.0f %%", series_spread(series));
 	format_time(cpu, series->cpu_seconds * 1e9 / series->operations);
+	snprintf(counted, sizeof(counted), "%.1f", series->counted);
 	table_add(table, cells);
 }
 
@@ -188,12 +215,14 @@ static void print_manner(const struct results *results, enum rival_manner manner
 {
 	static const char *const latency_heads[] = { "",    "P50",   "P90",    "P99",	 "P99.9",
 						     "MAX", "PER S", "SPREAD", "CPU/OP", NULL };
-	static const char *const rate_heads[] = { "",	  "SIZE",   "PER S",  "BYTES",
-						  "EACH", "SPREAD", "CPU/OP", NULL };
+	const char *rate_heads[] = { "",     "SIZE",   "PER S",	 "BYTES",
+				     "EACH", "SPREAD", "CPU/OP", results->bench->counted,
+				     NULL };
+	const char *rate_align = results->bench->counted ? "lrrrrrrr" : "lrrrrrr";
 	bool has_times = results->bench->unit == BENCH_ROUND_TRIPS;
 	struct table table;
 
-	table_init(&table, has_times ? "lrrrrrrrr" : "lrrrrrr",
+	table_init(&table, has_times ? "lrrrrrrrr" : rate_align,
 		   has_times ? latency_heads : rate_heads);
 	for (int i = 0; i < results->nr; i++) {
 		const struct series *series = &results->series[i];
@@ -230,8 +259,7 @@ static void print_ratio(const struct results *results, const struct series *ours
 	if (!theirs || !ours->repeats)
 		return;
 	printf("  %9s  %s, %s: %.2fx the %s of %s\n", format_size(bytes, ours->size),
-	       ours->rival->name, manner_text(ours->rival->manner),
-	       ratio_of(results, ours, theirs),
+	       ours->rival->name, manner_text(ours->rival->manner), ratio_of(results, ours, theirs),
 	       results->bench->unit == BENCH_ROUND_TRIPS ? "time (p50)" : "rate", of->name);
 }
 
@@ -320,7 +348,7 @@ static void print_results(const struct results *results)
 	print_account(results);
 }
 
-static struct json_object *series_to_json(const struct series *series, enum bench_unit unit)
+static struct json_object *series_to_json(const struct series *series, const struct bench *bench)
 {
 	static const struct {
 		const char *key;
@@ -348,8 +376,11 @@ static struct json_object *series_to_json(const struct series *series, enum benc
 	json_add_double(object, "cpu_ns_per_operation",
 			series->operations > 0 ? series->cpu_seconds * 1e9 / series->operations :
 						 0);
+	if (bench->counted)
+		json_add_double(object, "counted", series->counted);
 	for (size_t i = 0;
-	     unit == BENCH_ROUND_TRIPS && i < sizeof(percentiles) / sizeof(percentiles[0]); i++)
+	     bench->unit == BENCH_ROUND_TRIPS && i < sizeof(percentiles) / sizeof(percentiles[0]);
+	     i++)
 		json_add_double(object, percentiles[i].key,
 				series_percentile(series, percentiles[i].fraction));
 	return object;
@@ -366,6 +397,7 @@ static struct json_object *results_to_json(const struct results *results)
 	json_add_text(object, "bench", results->bench->name);
 	json_add_text(object, "summary", results->bench->summary);
 	json_add_text(object, "unit", units[results->bench->unit]);
+	json_add_text(object, "counted", results->bench->counted);
 	json_add_text(object, "backend", evr_backend_name(results->plan.backend));
 	json_add_text(object, "version", evr_version());
 	json_add_int(object, "cpus", machine.cpus_nr);
@@ -377,8 +409,7 @@ static struct json_object *results_to_json(const struct results *results)
 	json_add_u64(object, "batch", results->plan.batch);
 	json_add_int(object, "repeats", results->plan.repeats);
 	for (int i = 0; i < results->nr; i++)
-		json_object_array_add(list,
-				      series_to_json(&results->series[i], results->bench->unit));
+		json_object_array_add(list, series_to_json(&results->series[i], results->bench));
 	json_object_object_add(object, "results", list);
 	return object;
 }
@@ -428,7 +459,7 @@ static int run(int operands_nr, char **operands)
 	if (backend_text && strcmp(backend_text, "device") && strcmp(backend_text, "local"))
 		return message_usage("--backend: '%s' is not device or local", backend_text);
 	if (batch_given && (!bench || bench->batch == 1))
-		return message_usage("--batch: only spsc, stamped, inbox, mpmc and bcast have batches");
+		return message_usage("--batch: '%s' has none", operands[0]);
 	if (json)
 		list = json_object_new_array();
 	status = bench ? run_bench(bench, list) : bench_contiguous(chosen_backend(), list);
@@ -451,8 +482,7 @@ static void print_names(void)
 
 const struct command bench_command = {
 	.name = "bench",
-	.operands =
-		"NAME",
+	.operands = "NAME",
 	.summary = "Measure against pipes, sockets and bare memory",
 	.details =
 		"Two processes, on two CPUs where there are two; everything is written and read; the\n"

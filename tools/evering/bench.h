@@ -9,7 +9,7 @@
 extern "C" {
 #endif
 
-#define BENCH_RIVALS_MAX 8
+#define BENCH_RIVALS_MAX 16
 #define BENCH_SIZES_MAX 12
 
 enum bench_unit {
@@ -24,6 +24,7 @@ struct bench {
 	enum bench_unit unit;
 	uint64_t sizes[BENCH_SIZES_MAX]; /* bytes of a message unless asked otherwise; ended by 0 */
 	uint64_t batch;
+	const char *counted; /* what stage->shared->counted is, as a head; NULL: nothing */
 	const struct rival *rivals[BENCH_RIVALS_MAX]; /* ended by NULL */
 	/* The ratios that are told: the first over the second, both of one manner. */
 	struct {
@@ -58,6 +59,10 @@ extern const struct bench bcast_bench;
 extern const struct bench wake_bench;
 extern const struct bench death_bench;
 extern const struct bench stamped_bench, handles_bench, reap_bench;
+#ifdef HAVE_DRIVER
+extern const struct bench nop_bench, file_read_bench, file_write_bench, echo_bench;
+extern const struct bench file_peer_bench, inject_bench, timer_cancel_bench, timer_expire_bench;
+#endif
 extern const struct bench heap_bench, heap_many_bench, heap_random_bench, heap_remote_bench;
 
 /* Rivals of several benches: one way, in batches. */

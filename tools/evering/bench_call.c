@@ -4,111 +4,26 @@
  * small ones in frames, large ones in blocks that are filled and read in place.
  */
 #include <errno.h>
-#include <stdlib.h>
 
 #include "bench.h"
 #include "carrier.h"
+#include "channel_end.h"
 #include "payload.h"
 
-/* For the channel itself. */
-#define SLACK_SZ (8ULL << 20)
-#define HEAP_MIN (8ULL << 20)
-/* So many blocks fit, of which a side may be ahead by an eighth. */
-#define HEAP_BLOCKS 32
-#define INLINE_MAX 1024
-
-struct end {
-	struct evr_channel ch;
-	struct evr_heap heap;
-	uint8_t *buffer;
-};
-
-static uint64_t heap_sz(const struct stage *stage)
-{
-	uint64_t sz = HEAP_BLOCKS * stage->size;
-
-	return sz > HEAP_MIN ? sz : HEAP_MIN;
-}
-
-static int prepare(struct stage *stage)
-{
-	struct evr_segment_options options = { .struct_sz = sizeof(options),
-					       .shared_sz = heap_sz(stage) + SLACK_SZ,
-					       .peers_max = 8 };
-
-	return evr_segment_create(
-		&stage->segment,
-		stage->backend == EVR_BACKEND_DEVICE ? "device:" : "local:", &options);
-}
-
-static void make_channel(struct stage *stage)
-{
-	struct evr_heap_options heap = { .struct_sz = sizeof(heap), .sz = heap_sz(stage) };
-	struct evr_channel_options channel = { .struct_sz = sizeof(channel),
-					       .inline_max = INLINE_MAX,
-					       .window_bytes = heap_sz(stage) / 8,
-					       .heap = "blocks" };
-	int err = evr_heap_create(stage->peer, "blocks", &heap);
-
-	if (!err)
-		err = evr_channel_create(stage->peer, "both ways", &channel);
-	if (err)
-		stage_fail(stage, "channel", err);
-}
-
-static uint8_t *make_buffer(struct stage *stage)
-{
-	uint8_t *buffer = malloc(stage->size);
-
-	if (!buffer)
-		stage_fail(stage, "buffer", -ENOMEM);
-	return buffer;
-}
-
-static void open_end(struct stage *stage, struct end *end)
-{
-	bool is_near = stage->side == STAGE_NEAR;
-	int err;
-
-	stage_attach(stage);
-	end->buffer = make_buffer(stage);
-	if (is_near)
-		make_channel(stage);
-	stage_meet(stage);
-	err = evr_heap_open(&end->heap, stage->peer, "blocks");
-	if (!err)
-		err = evr_channel_open(&end->ch, stage->peer, "both ways",
-				       is_near ? EVR_CHANNEL_A : EVR_CHANNEL_B, 0);
-	if (!err)
-		err = evr_channel_bind(&end->ch, &end->heap, &end->heap);
-	if (err)
-		stage_fail(stage, "channel", err);
-	stage_meet(stage);
-}
-
-static void close_end(struct stage *stage, struct end *end)
-{
-	stage_meet(stage);
-	evr_channel_close(&end->ch);
-	evr_heap_close(&end->heap);
-	free(end->buffer);
-	stage_detach(stage);
-}
-
 /* A message of the stage's size, where it is sent from without another copy. */
-static void fill(struct stage *stage, struct end *end, struct evr_message *m, uint64_t seed)
+static void fill(struct stage *stage, struct channel_end *end, struct evr_message *m, uint64_t seed)
 {
 	int err = 0;
 
 	*m = (struct evr_message){ .data = end->buffer, .sz = stage->size };
-	if (stage->size > INLINE_MAX)
+	if (stage->size > CHANNEL_INLINE_MAX)
 		err = evr_channel_alloc(&end->ch, stage->size, m);
 	if (err)
 		stage_fail(stage, "block", err);
 	payload_write(m->data, stage->size, seed);
 }
 
-static void send_all(struct stage *stage, struct end *end, uint64_t count)
+static void send_all(struct stage *stage, struct channel_end *end, uint64_t count)
 {
 	struct evr_message m;
 
@@ -122,7 +37,7 @@ static void send_all(struct stage *stage, struct end *end, uint64_t count)
 	}
 }
 
-static uint64_t receive_all(struct stage *stage, struct end *end, uint64_t count)
+static uint64_t receive_all(struct stage *stage, struct channel_end *end, uint64_t count)
 {
 	struct evr_message m;
 	uint64_t sum = 0;
@@ -139,7 +54,7 @@ static uint64_t receive_all(struct stage *stage, struct end *end, uint64_t count
 }
 
 /* Blocks that nobody looks into but at their beginning: what is carried is a handle. */
-static uint64_t move_handles(struct stage *stage, struct end *end, uint64_t count)
+static uint64_t move_handles(struct stage *stage, struct channel_end *end, uint64_t count)
 {
 	struct evr_message m;
 	uint64_t sum = 0;
@@ -169,43 +84,43 @@ static uint64_t move_handles(struct stage *stage, struct end *end, uint64_t coun
 
 static void handles_side(struct stage *stage)
 {
-	struct end end;
+	struct channel_end end;
 	uint64_t sum;
 
-	open_end(stage, &end);
+	channel_end_open(stage, &end);
 	move_handles(stage, &end, stage->warmup);
 	stage_begin(stage);
 	sum = move_handles(stage, &end, stage->count);
 	stage_end(stage);
 	stage->shared->halves[stage->side].check = sum;
-	close_end(stage, &end);
+	channel_end_close(stage, &end);
 }
 
 static void channel_near(struct stage *stage)
 {
-	struct end end;
+	struct channel_end end;
 
-	open_end(stage, &end);
+	channel_end_open(stage, &end);
 	send_all(stage, &end, stage->warmup);
 	stage_begin(stage);
 	send_all(stage, &end, stage->count);
 	stage_end(stage);
-	close_end(stage, &end);
+	channel_end_close(stage, &end);
 }
 
 static void channel_far(struct stage *stage)
 {
-	struct end end;
+	struct channel_end end;
 
-	open_end(stage, &end);
+	channel_end_open(stage, &end);
 	receive_all(stage, &end, stage->warmup);
 	stage_begin(stage);
 	stage->shared->halves[1].check = receive_all(stage, &end, stage->count);
 	stage_end(stage);
-	close_end(stage, &end);
+	channel_end_close(stage, &end);
 }
 
-static uint64_t call_all(struct stage *stage, struct end *end, struct evr_call *call,
+static uint64_t call_all(struct stage *stage, struct channel_end *end, struct evr_call *call,
 			 uint64_t count)
 {
 	struct evr_call_request request = { .deadline_ns = EVR_NO_DEADLINE };
@@ -232,8 +147,8 @@ static uint64_t call_all(struct stage *stage, struct end *end, struct evr_call *
 	return sum;
 }
 
-static uint64_t serve_all(struct stage *stage, struct end *end, struct evr_call_server *server,
-			  uint64_t count)
+static uint64_t serve_all(struct stage *stage, struct channel_end *end,
+			  struct evr_call_server *server, uint64_t count)
 {
 	struct evr_message request, answer;
 	uint64_t sum = 0;
@@ -256,10 +171,10 @@ static uint64_t serve_all(struct stage *stage, struct end *end, struct evr_call_
 static void call_near(struct stage *stage)
 {
 	struct evr_call call;
-	struct end end;
+	struct channel_end end;
 	int err;
 
-	open_end(stage, &end);
+	channel_end_open(stage, &end);
 	err = evr_call_init(&call, &end.ch, CARRIER_WINDOW);
 	if (err)
 		stage_fail(stage, "call", err);
@@ -268,16 +183,16 @@ static void call_near(struct stage *stage)
 	stage->shared->halves[0].check = call_all(stage, &end, &call, stage->count);
 	stage_end(stage);
 	evr_call_fini(&call);
-	close_end(stage, &end);
+	channel_end_close(stage, &end);
 }
 
 static void call_far(struct stage *stage)
 {
 	struct evr_call_server server;
-	struct end end;
+	struct channel_end end;
 	int err;
 
-	open_end(stage, &end);
+	channel_end_open(stage, &end);
 	err = evr_call_server_init(&server, &end.ch, CARRIER_WINDOW);
 	if (err)
 		stage_fail(stage, "server", err);
@@ -286,16 +201,19 @@ static void call_far(struct stage *stage)
 	stage->shared->halves[1].check = serve_all(stage, &end, &server, stage->count);
 	stage_end(stage);
 	evr_call_server_fini(&server);
-	close_end(stage, &end);
+	channel_end_close(stage, &end);
 }
 
-static const struct rival channel_adaptive = { "evering", RIVAL_ADAPTS, prepare, channel_near,
-					       channel_far };
-static const struct rival channel_sleeping = { "evering", RIVAL_SLEEPS, prepare, channel_near,
-					       channel_far };
-static const struct rival call_spinning = { "evering", RIVAL_SPINS, prepare, call_near, call_far };
-static const struct rival call_adaptive = { "evering", RIVAL_ADAPTS, prepare, call_near, call_far };
-static const struct rival call_sleeping = { "evering", RIVAL_SLEEPS, prepare, call_near, call_far };
+static const struct rival channel_adaptive = { "evering", RIVAL_ADAPTS, channel_prepare,
+					       channel_near, channel_far };
+static const struct rival channel_sleeping = { "evering", RIVAL_SLEEPS, channel_prepare,
+					       channel_near, channel_far };
+static const struct rival call_spinning = { "evering", RIVAL_SPINS, channel_prepare, call_near,
+					    call_far };
+static const struct rival call_adaptive = { "evering", RIVAL_ADAPTS, channel_prepare, call_near,
+					    call_far };
+static const struct rival call_sleeping = { "evering", RIVAL_SLEEPS, channel_prepare, call_near,
+					    call_far };
 static const struct rival call_socket = { "UNIX socket", RIVAL_SLEEPS,	stage_prepare_sockets,
 					  carrier_calls, carrier_calls, &carrier_file };
 static const struct rival call_polled = { "UNIX socket", RIVAL_SPINS,	stage_prepare_sockets,
@@ -321,16 +239,18 @@ const struct bench call_bench = {
 	.ratios = { { &call_spinning, &call_polled }, { &call_sleeping, &call_socket } },
 };
 
-static const struct rival handles_spinning = { "evering", RIVAL_SPINS, prepare, handles_side,
-					       handles_side };
-static const struct rival handles_adaptive = { "evering", RIVAL_ADAPTS, prepare, handles_side,
-					       handles_side };
-static const struct rival handles_sleeping = { "evering", RIVAL_SLEEPS, prepare, handles_side,
-					       handles_side };
-static const struct rival untouched_polled = {
-	"UNIX socket",		  RIVAL_SPINS,		    stage_prepare_sockets,
-	carrier_stream_untouched, carrier_stream_untouched, &carrier_file_polled
-};
+static const struct rival handles_spinning = { "evering", RIVAL_SPINS, channel_prepare,
+					       handles_side, handles_side };
+static const struct rival handles_adaptive = { "evering", RIVAL_ADAPTS, channel_prepare,
+					       handles_side, handles_side };
+static const struct rival handles_sleeping = { "evering", RIVAL_SLEEPS, channel_prepare,
+					       handles_side, handles_side };
+static const struct rival untouched_polled = { "UNIX socket",
+					       RIVAL_SPINS,
+					       stage_prepare_sockets,
+					       carrier_stream_untouched,
+					       carrier_stream_untouched,
+					       &carrier_file_polled };
 static const struct rival untouched_pipe = { "pipe",
 					     RIVAL_SLEEPS,
 					     stage_prepare_pipes,
@@ -346,7 +266,8 @@ static const struct rival untouched_socket = { "UNIX socket",
 
 const struct bench handles_bench = {
 	.name = "handles",
-	.summary = "large messages one way, handed over by handle; all but their first bytes untouched",
+	.summary =
+		"large messages one way, handed over by handle; all but their first bytes untouched",
 	.unit = BENCH_BYTES,
 	.sizes = { 64 << 10, 1 << 20 },
 	.batch = 1,

@@ -221,25 +221,25 @@ static void alone_side(struct stage *stage)
 static const struct allocator libc = { NULL, "malloc", "free" };
 
 static const struct rival heap_pairs = { "evering heap", RIVAL_SPINS, prepare, pairs_near,
-					 allocator_rest };
+					 stage_look_on };
 static const struct rival pool_pairs = { "evering pool", RIVAL_SPINS, prepare, pool_near,
-					 allocator_rest };
+					 stage_look_on };
 static const struct rival heap_many = { "evering heap", RIVAL_SPINS, prepare, many_near,
-					allocator_rest };
+					stage_look_on };
 static const struct rival heap_random = { "evering heap", RIVAL_SPINS, prepare, random_near,
-					  allocator_rest };
+					  stage_look_on };
 static const struct rival heap_remote = { "evering heap", RIVAL_SPINS, prepare, trade_side,
 					  trade_side };
 static const struct rival alone = { "the ring alone", RIVAL_SPINS, prepare, alone_side,
 				    alone_side };
 static const struct rival libc_pairs = { "malloc",	  RIVAL_SPINS,	  allocator_prepare,
-					 allocator_pairs, allocator_rest, &libc };
+					 allocator_pairs, stage_look_on, &libc };
 static const struct rival libc_many = { "malloc",	RIVAL_SPINS,	allocator_prepare,
-					allocator_many, allocator_rest, &libc };
+					allocator_many, stage_look_on, &libc };
 static const struct rival libc_random = { "malloc",	    RIVAL_SPINS,    allocator_prepare,
-					  allocator_random, allocator_rest, &libc };
+					  allocator_random, stage_look_on, &libc };
 static const struct rival libc_remote = { "malloc",	    RIVAL_SPINS,    allocator_prepare_remote,
-					  allocator_remote, allocator_rest, &libc };
+					  allocator_remote, stage_look_on, &libc };
 
 const struct bench heap_bench = {
 	.name = "heap",

@@ -122,15 +122,9 @@ static void pages_near(struct stage *stage)
 	stage->shared->halves[0].check = sum;
 }
 
-static void look_on(struct stage *stage)
-{
-	stage_begin(stage);
-	stage_end(stage);
-}
-
-static const struct rival reaps = { "evering", RIVAL_SPINS, prepare, reap_near, look_on };
+static const struct rival reaps = { "evering", RIVAL_SPINS, prepare, reap_near, stage_look_on };
 static const struct rival pages = { "a look at each page", RIVAL_SPINS, prepare_pages, pages_near,
-				    look_on };
+				    stage_look_on };
 
 const struct bench reap_bench = {
 	.name = "reap",

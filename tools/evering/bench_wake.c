@@ -222,18 +222,12 @@ static void pidfd_near(struct stage *stage)
 	run_deaths(stage, notice_by_pidfd);
 }
 
-static void far_meets(struct stage *stage)
-{
-	stage_begin(stage);
-	stage_end(stage);
-}
-
 static const struct rival bell_deaths = { "evering bell 63", RIVAL_SLEEPS, stage_prepare_segment,
-					  bell_near, far_meets };
+					  bell_near, stage_look_on };
 static const struct rival fd_deaths = { "evering fd+poll", RIVAL_SLEEPS, stage_prepare_segment,
-					fd_near, far_meets };
+					fd_near, stage_look_on };
 static const struct rival pidfd_deaths = { "pidfd+poll", RIVAL_SLEEPS, stage_prepare_segment,
-					   pidfd_near, far_meets };
+					   pidfd_near, stage_look_on };
 
 const struct bench death_bench = {
 	.name = "death",

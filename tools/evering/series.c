@@ -71,6 +71,7 @@ static void repeat(struct series *series, const struct series_plan *plan)
 	series->per_second[series->repeats++] = outcome.operations / outcome.seconds;
 	series->cpu_seconds += outcome.cpu_seconds;
 	series->operations += outcome.operations;
+	series->counted = outcome.counted;
 	histogram_merge(&series->ticks, &outcome.ticks);
 	/* A machine that others use may be much slower than it was in the trial. */
 	if (!plan->count && outcome.seconds > 2 * plan->run_seconds)

@@ -17,6 +17,7 @@ struct series {
 	double per_second[SERIES_REPEATS_MAX];
 	double cpu_seconds; /* of all runs */
 	double operations; /* of all runs */
+	double counted; /* of the last run */
 	struct histogram ticks;
 };
 

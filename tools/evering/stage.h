@@ -52,6 +52,7 @@ struct stage_shared {
 	uint8_t pad[EVR_LINE_SZ - sizeof(struct evr_a32)];
 	struct stage_half halves[2];
 	struct evr_peer_id ids[2]; /* written before a meeting, read after it */
+	double counted; /* what the bench counts besides, of the whole run; one side writes it */
 	struct histogram ticks;
 };
 
@@ -97,6 +98,7 @@ struct outcome {
 	double seconds;
 	double cpu_seconds; /* of both sides, user and system */
 	double operations;
+	double counted;
 	struct histogram ticks;
 };
 
@@ -109,6 +111,9 @@ void stage_meet(struct stage *stage);
 /* Around what is measured; both meet at the beginning. */
 void stage_begin(struct stage *stage);
 void stage_end(struct stage *stage);
+
+/* The far side of what one side does alone. */
+void stage_look_on(struct stage *stage);
 
 /* Ends the side with a message. */
 void stage_fail(struct stage *stage, const char *what, int err) __attribute__((noreturn));
