@@ -47,38 +47,19 @@ static const struct option_row options[] = {
 	{ NULL, 0, OPTION_FLAG, NULL, NULL, NULL, 0, 0, NULL },
 };
 
-static const struct bench *const benches[] = { &ringtrip_bench,
-					       &spsc_bench,
-					       &slots_bench,
-					       &stamped_bench,
-					       &inbox_bench,
-					       &bytes_bench,
-					       &mpmc_bench,
-					       &pairs_bench,
-					       &log_bench,
-					       &bcast_bench,
-					       &channel_bench,
-					       &handles_bench,
-					       &call_bench,
-					       &heap_bench,
-					       &heap_many_bench,
-					       &heap_random_bench,
-					       &heap_remote_bench,
-					       &ring_bench,
-					       &wake_bench,
-					       &death_bench,
-					       &reap_bench,
+static const struct bench *const benches[] = {
+	&ringtrip_bench, &spsc_bench, &slots_bench, &stamped_bench,
+	&inbox_bench, &bytes_bench, &mpmc_bench, &pairs_bench,
+	&log_bench, &bcast_bench, &fanout_bench, &channel_bench, &handles_bench, &call_bench,
+	&dir_bench, &hub_bench, &port_bench, &lease_bench,
+	&heap_bench, &heap_many_bench, &heap_random_bench, &heap_remote_bench,
+	&ring_bench, &wake_bench, &death_bench, &reap_bench, &peers_bench, &positions_bench,
 #ifdef HAVE_DRIVER
-					       &nop_bench,
-					       &file_read_bench,
-					       &file_write_bench,
-					       &file_peer_bench,
-					       &echo_bench,
-					       &inject_bench,
-					       &timer_cancel_bench,
-					       &timer_expire_bench,
+	&nop_bench, &file_read_bench, &file_write_bench, &file_peer_bench, &echo_bench,
+	&inject_bench, &timer_cancel_bench, &timer_expire_bench,
 #endif
-					       NULL };
+	NULL
+};
 
 static const char *manner_text(enum rival_manner manner)
 {

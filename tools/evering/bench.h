@@ -59,6 +59,8 @@ extern const struct bench bcast_bench;
 extern const struct bench wake_bench;
 extern const struct bench death_bench;
 extern const struct bench stamped_bench, handles_bench, reap_bench;
+extern const struct bench dir_bench, hub_bench, port_bench, lease_bench, fanout_bench;
+extern const struct bench peers_bench, positions_bench;
 #ifdef HAVE_DRIVER
 extern const struct bench nop_bench, file_read_bench, file_write_bench, echo_bench;
 extern const struct bench file_peer_bench, inject_bench, timer_cancel_bench, timer_expire_bench;

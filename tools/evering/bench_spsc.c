@@ -9,6 +9,20 @@
 
 #define RING_BYTES (64U << 10)
 
+/* As if so many messages had gone through it already, less half of those that are measured. */
+static void start_at(struct stage *stage, uint64_t pos)
+{
+	struct evr_lane_object *shared;
+	struct evr_object object;
+	int err = evr_dir_find(stage->peer, "one way", &object);
+
+	if (err)
+		stage_fail(stage, "ring", err);
+	shared = evr_peer_at(stage->peer, object.off, object.sz);
+	for (int role = 0; role < 2 && pos; role++)
+		evr_a64_store_relaxed(&shared->sides[role].pos, pos - stage->count / 2);
+}
+
 static void open_ring(struct stage *stage, struct evr_spsc *ring)
 {
 	struct evr_spsc_options options = { .struct_sz = sizeof(options),
@@ -25,6 +39,8 @@ static void open_ring(struct stage *stage, struct evr_spsc *ring)
 		err = evr_spsc_create(stage->peer, "one way", &options);
 	if (err)
 		stage_fail(stage, "ring", err);
+	if (is_near && stage->rival->with)
+		start_at(stage, *(const uint64_t *)stage->rival->with);
 	stage_meet(stage);
 	err = evr_spsc_open(ring, stage->peer, "one way", is_near ? EVR_PRODUCER : EVR_CONSUMER, 0);
 	if (err)
@@ -192,4 +208,32 @@ const struct bench spsc_bench = {
 	.batch = 32,
 	.rivals = { &spsc_spinning, &adaptive, &sleeping, &spsc_pipe, &spsc_socket },
 	.ratios = { { &sleeping, &spsc_pipe }, { &sleeping, &spsc_socket } },
+};
+
+static const uint64_t first = 0, million = 1000000, billion = 1000000000;
+static const uint64_t past_32 = 1ULL << 32, past_63 = 1ULL << 63, past_64 = UINT64_MAX;
+
+#define POSITION_RIVAL(id, text, pos)                                                          \
+	static const struct rival id = { "evering, " text, RIVAL_SPINS, stage_prepare_segment, \
+					 spin_near,	   spin_far,	&(pos) }
+
+POSITION_RIVAL(at_first, "from 0", first);
+POSITION_RIVAL(at_million, "at 10^6", million);
+POSITION_RIVAL(at_billion, "at 10^9", billion);
+POSITION_RIVAL(at_32, "over 2^32", past_32);
+POSITION_RIVAL(at_63, "over 2^63", past_63);
+POSITION_RIVAL(at_64, "over 2^64", past_64);
+
+const struct bench positions_bench = {
+	.name = "positions",
+	.summary = "messages one way through rings that have carried so many before",
+	.unit = BENCH_MESSAGES,
+	.sizes = { 8 },
+	.batch = 32,
+	.rivals = { &at_first, &at_million, &at_billion, &at_32, &at_63, &at_64 },
+	.ratios = { { &at_million, &at_first },
+		    { &at_billion, &at_first },
+		    { &at_32, &at_first },
+		    { &at_63, &at_first },
+		    { &at_64, &at_first } },
 };

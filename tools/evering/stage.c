@@ -120,6 +120,16 @@ int stage_prepare_segment(struct stage *stage)
 		stage->backend == EVR_BACKEND_DEVICE ? "device:" : "local:", &options);
 }
 
+/* In the order that stage_read_fd() and stage_write_fd() know. */
+static void set_fds(struct stage *stage, int near_reads, int far_writes, int far_reads,
+		    int near_writes)
+{
+	stage->fds[0] = near_reads;
+	stage->fds[1] = far_writes;
+	stage->fds[2] = far_reads;
+	stage->fds[3] = near_writes;
+}
+
 int stage_prepare_pipes(struct stage *stage)
 {
 	int forth[2], back[2];
@@ -134,7 +144,7 @@ int stage_prepare_pipes(struct stage *stage)
 	/* Best effort: an unprivileged user may have used up his pages. */
 	fcntl(forth[1], F_SETPIPE_SZ, PIPE_SZ);
 	fcntl(back[1], F_SETPIPE_SZ, PIPE_SZ);
-	memcpy(stage->fds, (int[]){ back[0], back[1], forth[0], forth[1] }, sizeof(stage->fds));
+	set_fds(stage, back[0], back[1], forth[0], forth[1]);
 	return 0;
 }
 
@@ -146,8 +156,7 @@ int stage_prepare_sockets(struct stage *stage)
 		return -errno;
 	setsockopt(ends[0], SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
 	setsockopt(ends[1], SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
-	memcpy(stage->fds, (int[]){ ends[0], ends[1], dup(ends[1]), dup(ends[0]) },
-	       sizeof(stage->fds));
+	set_fds(stage, ends[0], ends[1], dup(ends[1]), dup(ends[0]));
 	return 0;
 }
 
@@ -158,8 +167,7 @@ int stage_prepare_eventfds(struct stage *stage)
 
 	if (to_near < 0 || to_far < 0)
 		return -errno;
-	memcpy(stage->fds, (int[]){ to_near, dup(to_near), to_far, dup(to_far) },
-	       sizeof(stage->fds));
+	set_fds(stage, to_near, dup(to_near), to_far, dup(to_far));
 	return 0;
 }
 
@@ -294,7 +302,7 @@ static int tell_failure(const struct stage *stage, const struct rival *rival, in
 
 static void clean_up(struct stage *stage)
 {
-	for (int i = 0; i < 4; i++) {
+	for (int i = 0; i < STAGE_FDS_MAX; i++) {
 		if (stage->fds[i] >= 0)
 			close(stage->fds[i]);
 	}

@@ -56,6 +56,8 @@ struct stage_shared {
 	struct histogram ticks;
 };
 
+#define STAGE_FDS_MAX 16
+
 struct stage {
 	/* what is asked for */
 	uint64_t size; /* bytes of a message */
@@ -67,7 +69,7 @@ struct stage {
 	/* the parent's, inherited by both sides */
 	struct stage_shared *shared;
 	struct evr_segment *segment;
-	int fds[4];
+	int fds[STAGE_FDS_MAX];
 	void *page; /* shared memory of a rival that needs no segment */
 	uint64_t page_sz;
 	/* each side's own */
