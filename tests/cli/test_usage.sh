@@ -120,7 +120,7 @@ err_has "'paper' is neither pages nor shmem"
 it usage_unknown_bench_fails
 run bench nonsense
 ends_with 2
-err_has 'ringtrip, spsc, slots, stamped, inbox, .*heap-remote, ring, wake, death, reap and contiguous'
+err_has 'ringtrip, spsc, slots, stamped, inbox, .*heap-remote, ring, wake, death, reap, peers, positions, .*memory and contiguous'
 
 it usage_unknown_backend_fails
 run bench --backend cloud ringtrip

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "bench_contiguous.h"
+#include "bench_memory.h"
 #include "command.h"
 #include "format.h"
 #include "json.h"
@@ -16,9 +17,20 @@
 #include "series.h"
 #include "table.h"
 
-#define BENCH_NAMES                                                                                       \
-	"ringtrip, spsc, slots, stamped, inbox, bytes, mpmc, pairs, log, bcast, channel, handles, call, " \
-	"heap, heap-many, heap-random, heap-remote, ring, wake, death, reap and contiguous"
+#ifdef HAVE_DRIVER
+#define DRIVER_NAMES(line)                                                        \
+	"nop, file-read, file-write, file-peer, echo," line                         \
+	"inject, timer-cancel, timer-expire, "
+#else
+#define DRIVER_NAMES(line) ""
+#endif
+
+/* @line: what ends one. */
+#define BENCH_NAMES(line)                                                         \
+	"ringtrip, spsc, slots, stamped, inbox, bytes, mpmc, pairs, log, bcast," line \
+	"fanout, channel, handles, call, dir, hub, port, lease, heap, heap-many," line \
+	"heap-random, heap-remote, ring, wake, death, reap, peers, positions," line \
+	DRIVER_NAMES(line) "memory and contiguous"
 
 #define SECONDS_DEFAULT 10
 #define REPEATS_DEFAULT 5
@@ -434,16 +446,21 @@ static int run(int operands_nr, char **operands)
 		if (!strcmp(benches[i]->name, operands[0]))
 			bench = benches[i];
 	}
-	if (!bench && strcmp(operands[0], "contiguous"))
+	if (!bench && strcmp(operands[0], "contiguous") && strcmp(operands[0], "memory"))
 		return message_usage("there is no bench '%s'; there are %s", operands[0],
-				     BENCH_NAMES);
+				     BENCH_NAMES(" "));
 	if (backend_text && strcmp(backend_text, "device") && strcmp(backend_text, "local"))
 		return message_usage("--backend: '%s' is not device or local", backend_text);
 	if (batch_given && (!bench || bench->batch == 1))
 		return message_usage("--batch: '%s' has none", operands[0]);
 	if (json)
 		list = json_object_new_array();
-	status = bench ? run_bench(bench, list) : bench_contiguous(chosen_backend(), list);
+	if (bench)
+		status = run_bench(bench, list);
+	else if (!strcmp(operands[0], "memory"))
+		status = bench_memory(chosen_backend(), list);
+	else
+		status = bench_contiguous(chosen_backend(), list);
 	if (bench == &wake_bench && !status) {
 		if (!list)
 			printf("\n");
@@ -458,6 +475,7 @@ static void print_names(void)
 {
 	for (int i = 0; benches[i]; i++)
 		printf("%s\n", benches[i]->name);
+	printf("memory\n");
 	printf("contiguous\n");
 }
 
@@ -468,7 +486,7 @@ const struct command bench_command = {
 	.details =
 		"Two processes, on two CPUs where there are two; everything is written and read; the\n"
 		"rivals take turns. What spins, what adapts and what sleeps stand in tables of their own.\n"
-		"NAME is one of " BENCH_NAMES ".\n",
+		"NAME is one of\n" BENCH_NAMES("\n") ".\n",
 	.options = options,
 	.operands_min = 1,
 	.operands_max = 1,
