@@ -201,7 +201,7 @@ static void raw_start(struct connection *c)
 
 static void raw_open(struct stage *stage)
 {
-	uring_raw(stage, &server.ring, 2 * stage->batch);
+	uring_raw(stage, &server.ring, 2 * stage->batch, 0);
 	for (uint64_t i = 0; i < stage->batch; i++)
 		raw_start(&server.all[i]);
 }

@@ -219,7 +219,7 @@ static void raw_near(struct stage *stage)
 
 	open_buffers(stage);
 	all = (struct iovec){ filer.buffers, buffers_sz(stage) };
-	uring_raw(stage, &filer.ring, stage->batch);
+	uring_raw(stage, &filer.ring, stage->batch, 0);
 	if (filer.way->is_fixed)
 		err = io_uring_register_buffers(&filer.ring, &all, 1);
 	if (filer.way->is_fixed && !err)

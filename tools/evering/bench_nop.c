@@ -81,7 +81,7 @@ static void raw_near(struct stage *stage)
 {
 	struct io_uring ring;
 
-	uring_raw(stage, &ring, stage->batch);
+	uring_raw(stage, &ring, stage->batch, 0);
 	raw_nops(stage, &ring, stage->warmup);
 	stage_begin(stage);
 	raw_nops(stage, &ring, stage->count);

@@ -16,6 +16,7 @@
 #include "uring.h"
 
 #define TIMERS 10000
+#define COMPLETIONS 16384 /* as many places as may come at once */
 #define BATCH 32 /* started together, and then cancelled together */
 #define FAR_NS 3600000000000ULL
 #define NEAR_NS 500000ULL
@@ -107,11 +108,7 @@ static void driver_close(struct stage *stage)
 
 static void raw_open(struct stage *stage)
 {
-	struct io_uring_params params = { .flags = IORING_SETUP_CQSIZE, .cq_entries = 2 * TIMERS };
-	int err = io_uring_queue_init_params(256, &t.ring, &params);
-
-	if (err)
-		stage_fail(stage, "io_uring", err);
+	uring_raw(stage, &t.ring, 256, COMPLETIONS);
 }
 
 static void raw_start(struct stage *stage, uint64_t at_ns, uint32_t i, uint64_t name)

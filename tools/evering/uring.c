@@ -18,17 +18,20 @@ static unsigned int entries_of(uint64_t nr)
 	return entries;
 }
 
-static int raw_open(struct io_uring *ring, unsigned int entries)
+static int raw_open(struct io_uring *ring, unsigned int entries, unsigned int completions)
 {
-	int err = io_uring_queue_init(entries, ring, FLAGS);
+	unsigned int sized = completions ? IORING_SETUP_CQSIZE : 0;
+	struct io_uring_params params = { .flags = FLAGS | sized, .cq_entries = completions };
+	struct io_uring_params plain = { .flags = sized, .cq_entries = completions };
+	int err = io_uring_queue_init_params(entries, ring, &params);
 
-	return err == -EINVAL ? io_uring_queue_init(entries, ring, 0) : err;
+	return err == -EINVAL ? io_uring_queue_init_params(entries, ring, &plain) : err;
 }
 
 int uring_prepare(struct stage *stage)
 {
 	struct io_uring ring;
-	int err = raw_open(&ring, ENTRIES_MIN);
+	int err = raw_open(&ring, ENTRIES_MIN, 0);
 
 	(void)stage;
 	if (err)
@@ -50,9 +53,9 @@ struct evr_driver *uring_driver(struct stage *stage, uint64_t nr)
 	return driver;
 }
 
-void uring_raw(struct stage *stage, struct io_uring *ring, uint64_t nr)
+void uring_raw(struct stage *stage, struct io_uring *ring, uint64_t nr, unsigned int completions)
 {
-	int err = raw_open(ring, entries_of(nr));
+	int err = raw_open(ring, entries_of(nr), completions);
 
 	if (err)
 		stage_fail(stage, "io_uring", err);

@@ -15,9 +15,12 @@
 /* 0; -EOPNOTSUPP io_uring is not to be had here. */
 int uring_prepare(struct stage *stage);
 
-/* With room for @nr operations at once. What fails ends the side. */
+/*
+ * With room for @nr operations at once. What fails ends the side.
+ * @completions: places for them, a power of two; 0 = twice the operations
+ */
 struct evr_driver *uring_driver(struct stage *stage, uint64_t nr);
-void uring_raw(struct stage *stage, struct io_uring *ring, uint64_t nr);
+void uring_raw(struct stage *stage, struct io_uring *ring, uint64_t nr, unsigned int completions);
 
 /* Runs the driver until at least one completion was delivered. */
 void uring_run(struct stage *stage, struct evr_driver *driver, uint32_t nr);
