@@ -106,10 +106,18 @@ UNITS = {"rate": "%.2f times the rate", "time": "%.2f times the time", "more": "
 
 
 def is_met(row, figure):
+    """None when nothing is aimed at."""
+    if row.aim is None:
+        return None
     return figure >= row.aim if row.kind == "rate" else figure <= row.aim
 
 
+MET = {True: "yes", False: "no", None: ""}
+
+
 def aim_text(row):
+    if row.aim is None:
+        return ""
     sign = "at least" if row.kind == "rate" else "at most"
     return "%s %g%s" % (sign, row.aim, {"more": " ns", "each": " ms a GiB"}.get(row.kind, ""))
 
@@ -130,8 +138,16 @@ def summary(document):
         if row.their_manner != row.manner:
             other += ", " + row.their_manner
         table.append([what, mine, other, time_text(found.theirs_ns), UNITS[row.kind] % found.figure,
-                      aim_text(row), "yes" if is_met(row, found.figure) else "no"])
-    return table
+                      aim_text(row), MET[is_met(row, found.figure)]])
+    return table + [cost_cells(cost) for cost in document["instructions"] if cost["aim"]]
+
+
+def cost_cells(cost):
+    """A row of the summary for what was counted in instructions."""
+    theirs = [cost["rival"], "%d" % cost["theirs"], "%.2f times" % (cost["ours"] / cost["theirs"])] \
+        if cost["rival"] else ["", "", ""]
+    return ["%s (instructions)" % cost["what"], "%d" % cost["ours"], *theirs,
+            "at most %d" % cost["aim"], "yes" if cost["ours"] <= cost["aim"] else "no"]
 
 
 def bench_table(bench):
@@ -140,7 +156,8 @@ def bench_table(bench):
     heads = [name for _, name in TIMES] if trips else ["each", "a second"]
     if bench["unit"] == "bytes":
         heads.append("bytes a second")
-    table = [["", "size", "manner", *heads, "spread", "CPU"]]
+    counted = [bench["counted"].lower()] if bench.get("counted") else []
+    table = [["", "size", "manner", *heads, "spread", "CPU", *counted]]
     for result in bench["results"]:
         if not result["per_second_median"]:
             continue
@@ -150,8 +167,22 @@ def bench_table(bench):
             cells.append(rate_text(result["bytes_per_second_median"]))
         table.append([result["rival"], size_text(result["size"]), result["manner"], *cells,
                       "%.0f %%" % result["spread_percent"],
-                      time_text(result["cpu_ns_per_operation"])])
+                      time_text(result["cpu_ns_per_operation"]),
+                      *["%.1f" % result["counted"] for _ in counted]])
     return table
+
+
+def memory_table(document):
+    return [["", "bytes", "of these data", "beside"]] + [
+        [row["what"], "%.1f" % row["bytes"], "%.0f" % row["data_bytes"],
+         "%.1f" % (row["bytes"] - row["data_bytes"])] for row in document["counted"]["memory"]]
+
+
+def instructions_table(document):
+    return [["", "instructions", "rival", "its", "aim"]] + [
+        [cost["what"], "%d" % cost["ours"], cost["rival"] or "",
+         "%d" % cost["theirs"] if cost["rival"] else "",
+         "at most %d" % cost["aim"] if cost["aim"] else ""] for cost in document["instructions"]]
 
 
 def as_markdown(table):
@@ -180,9 +211,14 @@ def label(result):
 
 
 def latency_chart(bench):
-    pairs = [(label(result), place, result[key]) for result in bench["results"]
+    sizes = {result["size"] for result in bench["results"]}
+
+    def named(result):
+        return label(result) + (", " + size_text(result["size"]) if len(sizes) > 1 else "")
+
+    pairs = [(named(result), place, result[key]) for result in bench["results"]
              for place, (key, _) in enumerate(TIMES) if result["per_second_median"]]
-    ours = {label(result): result["ours"] for result in bench["results"]}
+    ours = {named(result): result["ours"] for result in bench["results"]}
     return Chart("%s: %s" % (bench["bench"], bench["summary"]), "part of all that took no longer",
                  "time", [(place, name) for place, (_, name) in enumerate(TIMES)], False,
                  by_name(pairs, ours), time_text)
@@ -256,6 +292,10 @@ def block(document, name):
         return machine_text(document)
     if name == "summary":
         return as_markdown(summary(document))
+    if name == "memory" and "memory" in document["counted"]:
+        return "`evering bench memory`\n\n%s" % as_markdown(memory_table(document))
+    if name == "instructions" and document["instructions"]:
+        return as_markdown(instructions_table(document))
     bench_name, _, batch = name.partition(" ")
     benches = find_benches(document, bench_name, int(batch or 0))
     if not benches:
@@ -270,12 +310,20 @@ def fill(document, text):
                   text, flags=re.DOTALL)
 
 
+def is_left_out(document, row):
+    """Has the program said that it cannot have the driver of this row here?"""
+    return row.ours.startswith("evering driver") and any(line.startswith(("evering: bench: %s: " % row.ours, "%s: this program" % row.bench))
+               for line in document["left_out"])
+
+
 def incomplete(document):
     """What every row is to have and some row has not; not of rivals that ran nowhere."""
     ran = {result["rival"] for bench in document["benches"] for result in bench["results"]
-           if not result["ours"] and result["per_second_median"]}
+           if result["per_second_median"]}
     complaints = []
     for row in ROWS:
+        if is_left_out(document, row):
+            continue
         names = [row.theirs] if isinstance(row.theirs, str) else row.theirs
         found = judge(document, row)
         if not found:
