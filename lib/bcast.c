@@ -188,6 +188,12 @@ static int reader_look(struct evr_bcast *b, const struct evr_object *object, uin
 	return 0;
 }
 
+int evr_bcast_view(struct evr_bcast *b, const struct evr_object *obj)
+{
+	b->home.slot = EVR_SLOT_ANY;
+	return reader_look(b, obj, 0, 0);
+}
+
 /* A seat that nobody has, nor one who may still write there. */
 static struct evr_bcast_seat *seat_claim(struct evr_bcast *b)
 {

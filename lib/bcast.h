@@ -35,6 +35,9 @@ bool evr_bcast_is_there(struct evr_bcast *b);
 /* bcast.c: the writer waits for this seat no more, whose owner word was @owner. */
 bool evr_bcast_unseat(struct evr_bcast *b, struct evr_bcast_seat *seat, uint64_t owner);
 
+/* bcast.c: look at an object as a reader without a seat; b->lane.peer is set, all else zero. 0; -EBADMSG; -ENOENT */
+int evr_bcast_view(struct evr_bcast *b, const struct evr_object *obj);
+
 /* The kind's settle(). */
 void evr_bcast_settle(struct evr_peer *peer, const struct evr_object *obj,
 		      struct evr_reap_report *report);

@@ -211,6 +211,7 @@ static const struct tap_kind kinds[] = {
 	{ EVR_KIND_SLOTS, slots_open, slots_next },
 	{ EVR_KIND_BYTES, bytes_open, bytes_next },
 	{ EVR_KIND_LOG, evr_log_tap_open, evr_log_tap_next },
+	{ EVR_KIND_BCAST, evr_bcast_tap_open, evr_bcast_tap_next },
 };
 
 static const struct tap_kind *kind_find(uint32_t kind)

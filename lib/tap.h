@@ -3,6 +3,7 @@
 #ifndef EVERING_LIB_TAP_H
 #define EVERING_LIB_TAP_H
 
+#include <evering/bcast.h>
 #include <evering/bytes.h>
 #include <evering/log.h>
 #include <evering/slots.h>
@@ -33,6 +34,7 @@ struct evr_tap_own {
 		struct evr_bytes bytes;
 		struct evr_slots slots;
 		struct evr_log log;
+		struct evr_bcast bcast;
 	};
 };
 
@@ -40,5 +42,10 @@ struct evr_tap_own {
 int evr_log_tap_open(struct evr_tap_own *own, enum evr_tap_from from);
 int evr_log_tap_next(struct evr_tap_own *own, void *data, uint64_t max,
 		     struct evr_tap_message *message);
+
+/* bcast_tap.c */
+int evr_bcast_tap_open(struct evr_tap_own *own, enum evr_tap_from from);
+int evr_bcast_tap_next(struct evr_tap_own *own, void *data, uint64_t max,
+		       struct evr_tap_message *message);
 
 #endif

@@ -6,17 +6,19 @@
  *            Nothing is written, so neither side notices; who taps is not waited for, and
  *            misses what was overwritten before it came: that is counted.
  * calls      a tap belongs to one thread at a time.
- * edges      LANE-DATA, SLOT-STAMP, MPMC-CELL, as the consumer's. A copy counts only if what
+ * edges      LANE-DATA, SLOT-STAMP, MPMC-CELL, BCAST-WINDOW, as the consumer's. A copy counts only if what
  *            says that its memory was not given out again is read after it (the reader's
  *            half of a seqlock: Boehm, "Can seqlocks get along with programming language
  *            memory models?", 2012).
  * progress   wait-free: what changes too fast is skipped.
- * limits     spsc, slots, bytes and log. A message that its consumer has released is
+ * limits     spsc, slots, bytes, log and bcast. A message that its consumer has released is
  *            shown as long as its memory is known to be untouched: of a log and of slots
  *            until somebody claims it. The producer of an spsc or bytes ring does not say how
  *            much it has written and not published; there a released message counts
  *            until half of the ring has been published since. A producer that fills more
- *            than the other half before it publishes can spoil such a copy.
+ *            than the other half before it publishes can spoil such a copy. The elements
+ *            of a broadcast are shown until they are overwritten; released is one that
+ *            all who have a seat have read.
  */
 #ifndef EVERING_TAP_H
 #define EVERING_TAP_H
@@ -28,7 +30,7 @@ extern "C" {
 #endif
 
 enum evr_tap_from {
-	EVR_TAP_OLDEST, /* what the consumer has not released yet */
+	EVR_TAP_OLDEST, /* what the consumer has not released yet; of a broadcast all that is whole */
 	EVR_TAP_NEW, /* what is published from now on */
 };
 

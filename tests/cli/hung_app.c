@@ -14,6 +14,7 @@
  *   log      log      A has written 3, B has read 1, then B has reserved one
  *   heap     heap     A has 2 blocks of 1000 bytes, B has 3, and a sixth is on its way from A to B
  *   pool     pool     A has 1 block of 4, B has 2
+ *   news     bcast    A has put 5 into 4 places; nobody has read any
  *   half     -        B has begun to make it
  */
 #include <signal.h>
@@ -45,6 +46,7 @@ static const struct evr_mpmc_options jobs = { .struct_sz = sizeof(jobs),
 					      .capacity = 16,
 					      .elem_sz = sizeof(struct job) };
 static const struct evr_log_options records = { .struct_sz = sizeof(records), .capacity = 4096 };
+static const struct evr_bcast_options news = { .struct_sz = sizeof(news), .capacity = 4 };
 static const struct evr_heap_options heap_options = { .struct_sz = sizeof(heap_options),
 						      .sz = 256 << 10 };
 static const struct evr_pool_options pool_options = { .struct_sz = sizeof(pool_options),
@@ -56,6 +58,7 @@ static struct evr_bytes frame_ring;
 static struct evr_channel channel;
 static struct evr_mpmc job_queue;
 static struct evr_log log_end;
+static struct evr_bcast news_ring;
 static struct evr_heap heap;
 static struct evr_pool pool;
 
@@ -101,6 +104,8 @@ static void put_all(struct evr_peer_id other)
 
 	for (uint64_t i = 0; i < 5; i++)
 		CHECK(evr_spsc_push(&number_ring, &i, 1) == 1);
+	for (uint64_t i = 0; i < 5; i++)
+		CHECK(evr_bcast_push(&news_ring, &i, 1) == 1);
 	for (uint64_t i = 0; i < 3; i++)
 		CHECK(evr_slots_push(&ping_ring, &i, sizeof(i)));
 	for (int i = 0; i < 4; i++) {
@@ -186,6 +191,8 @@ int main(int argc, char **argv)
 	CHECK(!evr_mpmc_create(peer, "jobs", &jobs) && !evr_log_create(peer, "log", &records));
 	CHECK(!evr_heap_create(peer, "heap", &heap_options) &&
 	      !evr_pool_create(peer, "pool", &pool_options));
+	CHECK(!evr_bcast_create(peer, "news", &news));
+	CHECK(!evr_bcast_open(&news_ring, peer, "news", EVR_PRODUCER, 0));
 	open_all(peer, EVR_PRODUCER);
 	fflush(NULL);
 	pid = fork();

@@ -90,7 +90,8 @@ is "$(row jobs)" "jobs mpmc 3 16 5 2 0/0 many many" jobs
 is "$(row log)" "log log 4 64 5 1 0/0 many 1 stopped" log
 is "$(row heap)" "heap heap 6 KiB 244 KiB 6 blocks, 2 peers" heap
 is "$(row pool)" "pool pool 768 B 1 KiB 3 blocks, 2 peers" pool
-is "$(wc -l <"$OUT" | tr -d ' ')" 10 lines
+is "$(row news)" "news bcast 4 4 5 1 0/0 0 stopped many" news
+is "$(wc -l <"$OUT" | tr -d ' ')" 11 lines
 
 it observe_rings_json_has_the_same
 run rings --json "$NAME"
@@ -98,13 +99,13 @@ ends_with 0
 json "$OUT"
 json_is "$OUT" '.[] | select(.name == "numbers") | .flows[0] | "\(.fill) \(.producer.messages) \(.consumer.messages)"' "3 5 2"
 json_is "$OUT" '.[] | select(.name == "heap") | "\(.blocks) \(.members)"' "6 2"
-json_is "$OUT" '[.[].flows[]] | length' 7
+json_is "$OUT" '[.[].flows[]] | length' 8
 
 it observe_slots_tell_all_that_each_holds
 run slots "$NAME"
 ends_with 0
 err_is_empty
-is "$(rows 0)" 12 "rows of peer 0"
+is "$(rows 0)" 13 "rows of peer 0"
 is "$(rows 1)" 17 "rows of peer 1"
 is "$(row '1 stopped jobs')" "1 stopped jobs mpmc has it open
 1 stopped jobs mpmc reads 1+1 24" "jobs of peer 1"
@@ -143,6 +144,12 @@ is "$(cat "$OUT")" '32  7  "frame"...
 64  7  "frame"...' frames
 run tap --raw --seconds 0.01 "$NAME" frames
 is "$(cat "$OUT")" "frame 1frame 2frame 3" "bytes of frames"
+# Nobody reads it: what was overwritten is not there any more.
+run tap --seconds 0.01 "$NAME" news
+ends_with 0
+is "$(cut -c 1-8 "$OUT" | tr '\n' ' ')" "1  8  01 2  8  02 3  8  03 4  8  04 " news
+run tap --json --count 1 "$NAME" news
+json_is "$OUT" '"\(.position) \(.size) \(.skipped) \(.released) \(.hex)"' "1 8 0 false 0100000000000000"
 # Behind them lies one that is still being written.
 run tap --json --seconds 0.01 "$NAME" log
 json "$OUT"
@@ -182,7 +189,7 @@ ends_with 0
 err_is_empty
 out_lacks "$ESC"
 is "$(row numbers)" "numbers spsc 0 0 3 8 0 stopped 1 stopped" numbers
-out_has ' 2 peers  8 objects '
+out_has ' 2 peers  9 objects '
 run top --once --json --interval 0.02 "$NAME"
 json "$OUT"
 is "$(wc -l <"$OUT" | tr -d ' ')" 1 "looks"

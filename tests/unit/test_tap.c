@@ -20,7 +20,11 @@ static void make_all(struct evr_peer *peer)
 	struct evr_log_options log = { .struct_sz = sizeof(log),
 				       .capacity = SPAN * 64,
 				       .record_max = 300 };
+	struct evr_bcast_options bcast = { .struct_sz = sizeof(bcast), .capacity = SPAN };
 
+	assert_int_equal(evr_bcast_create(peer, "lossy", &bcast), 0);
+	bcast.seats = 2;
+	assert_int_equal(evr_bcast_create(peer, "reliable", &bcast), 0);
 	assert_int_equal(evr_spsc_create(peer, "spsc", &spsc), 0);
 	assert_int_equal(evr_slots_create(peer, "slots", &slots), 0);
 	assert_int_equal(evr_bytes_create(peer, "bytes", &bytes), 0);
@@ -235,6 +239,51 @@ static void tap_log_hole_and_overwritten_are_missed(void **state)
 	evr_log_close(&out);
 }
 
+static void tap_broadcast_shows_it_until_it_is_overwritten(void **state)
+{
+	struct pair *pair = *state;
+	struct evr_bcast in, out[2];
+	struct evr_tap old, new;
+	uint64_t i, got;
+
+	make_all(pair->peer);
+	assert_int_equal(evr_bcast_open(&in, pair->peer, "lossy", EVR_PRODUCER, 0), 0);
+	for (i = 0; i < SPAN; i++)
+		assert_int_equal(evr_bcast_push(&in, &i, 1), 1);
+	old = tap_of(pair->peer, "lossy", EVR_TAP_OLDEST);
+	new = tap_of(pair->peer, "lossy", EVR_TAP_NEW);
+	none_next(&new);
+	assert_false(next_is(&old, 0, 0).released);
+	for (; i < SPAN + 3; i++)
+		assert_int_equal(evr_bcast_push(&in, &i, 1), 1);
+	assert_int_equal(next_is(&old, 3, 2).pos, 3);
+	next_is(&new, SPAN, 0);
+	evr_tap_close(&old);
+	evr_tap_close(&new);
+	evr_bcast_close(&in);
+	/* The slowest of those who have a seat says what is released; the tap has none. */
+	assert_int_equal(evr_bcast_open(&in, pair->peer, "reliable", EVR_PRODUCER, 0), 0);
+	old = tap_of(pair->peer, "reliable", EVR_TAP_OLDEST);
+	none_next(&old);
+	assert_int_equal(evr_bcast_open(&out[0], pair->peer, "reliable", EVR_CONSUMER, 0), 0);
+	assert_int_equal(evr_bcast_open(&out[1], pair->peer, "reliable", EVR_CONSUMER, 0), 0);
+	for (i = 0; i < SPAN; i++)
+		assert_int_equal(evr_bcast_push(&in, &i, 1), 1);
+	for (i = 0; i < 4; i++)
+		assert_int_equal(evr_bcast_pop(&out[0], &got, 1), 1);
+	for (i = 0; i < 2; i++)
+		assert_int_equal(evr_bcast_pop(&out[1], &got, 1), 1);
+	assert_true(next_is(&old, 0, 0).released);
+	assert_true(next_is(&old, 1, 0).released);
+	assert_false(next_is(&old, 2, 0).released);
+	evr_bcast_close(&out[1]);
+	assert_true(next_is(&old, 3, 0).released);
+	evr_bcast_close(&out[0]);
+	assert_true(next_is(&old, 4, 0).released);
+	evr_tap_close(&old);
+	evr_bcast_close(&in);
+}
+
 static void tap_of_the_wrong_thing_is_refused(void **state)
 {
 	struct pair *pair = *state;
@@ -260,7 +309,7 @@ static void tap_of_the_wrong_thing_is_refused(void **state)
 static void tap_hostile_words_do_no_harm(void **state)
 {
 	static const uint64_t nonsense[] = { 0, UINT64_MAX, 1ULL << 63, 0x0101010101010101, 1 };
-	static const char *const names[] = { "spsc", "slots", "bytes", "log" };
+	static const char *const names[] = { "spsc", "slots", "bytes", "log", "lossy", "reliable" };
 	struct pair *pair = *state;
 	struct evr_tap_message m;
 	struct evr_object object;
@@ -268,7 +317,7 @@ static void tap_hostile_words_do_no_harm(void **state)
 	uint64_t *words, was, i, k, got[64];
 
 	make_all(pair->peer);
-	for (k = 0; k < 4; k++) {
+	for (k = 0; k < 6; k++) {
 		object = find(pair->peer, names[k]);
 		words = evr_peer_at(pair->peer, object.off, object.sz);
 		for (i = 0; i < object.sz / 8 * 5; i++) {
@@ -311,6 +360,7 @@ struct ends {
 	struct evr_slots slots_in, slots_out;
 	struct evr_bytes bytes_in, bytes_out;
 	struct evr_log log_in, log_out;
+	struct evr_bcast bcast_in, bcast_out;
 	uint64_t put, taken;
 	const struct flow *flow;
 	uint64_t burst;
@@ -322,6 +372,7 @@ struct flow {
 	void (*put)(struct ends *ends, const struct flood *flood);
 	void (*take)(struct ends *ends, struct flood *flood);
 	uint64_t units; /* that a message takes */
+	bool keeps; /* what was released is there until it is overwritten */
 };
 
 static int spsc_open(struct ends *ends, struct evr_peer *peer)
@@ -410,11 +461,45 @@ static void log_take(struct ends *ends, struct flood *flood)
 	CHECK(evr_log_read(&ends->log_out, flood, sizeof(*flood)) == sizeof(*flood));
 }
 
+static int bcast_open(struct ends *ends, struct evr_peer *peer, uint32_t seats)
+{
+	struct evr_bcast_options options = { .struct_sz = sizeof(options),
+					     .capacity = SPAN,
+					     .elem_sz = sizeof(struct flood),
+					     .seats = seats };
+
+	return evr_bcast_create(peer, "f", &options) ||
+	       evr_bcast_open(&ends->bcast_in, peer, "f", EVR_PRODUCER, 0) ||
+	       evr_bcast_open(&ends->bcast_out, peer, "f", EVR_CONSUMER, 0);
+}
+
+static int lossy_open(struct ends *ends, struct evr_peer *peer)
+{
+	return bcast_open(ends, peer, 0);
+}
+
+static int reliable_open(struct ends *ends, struct evr_peer *peer)
+{
+	return bcast_open(ends, peer, 2);
+}
+
+static void bcast_put(struct ends *ends, const struct flood *flood)
+{
+	CHECK(evr_bcast_push(&ends->bcast_in, flood, 1) == 1);
+}
+
+static void bcast_take(struct ends *ends, struct flood *flood)
+{
+	CHECK(evr_bcast_pop(&ends->bcast_out, flood, 1) == 1);
+}
+
 static const struct flow spsc_flow = { spsc_open, spsc_put, spsc_take, 1 };
 static const struct flow slots_flow = { slots_open, slots_put, slots_take, 1 };
 static const struct flow bytes_flow = { bytes_open, bytes_put, bytes_take,
 					EVR_FRAME_HEADER_SZ + sizeof(struct flood) };
 static const struct flow log_flow = { log_open, log_put, log_take, 1 };
+static const struct flow lossy_flow = { lossy_open, bcast_put, bcast_take, 1, true };
+static const struct flow reliable_flow = { reliable_open, bcast_put, bcast_take, 1, true };
 
 static void put_one(struct ends *ends)
 {
@@ -488,7 +573,7 @@ static void race_at_each_access(struct pair *pair, const struct flow *flow)
 			assert_true(n < STEPS_MAX);
 			for (i = 0; i < 3; i++)
 				put_one(&ends);
-			next = ends.taken * flow->units;
+			next = flow->keeps ? UINT64_MAX : ends.taken * flow->units;
 			tap = tap_of(pair->peer, "f", EVR_TAP_OLDEST);
 			steps = 0;
 			steps_to_live = n;
@@ -529,6 +614,16 @@ static void tap_race_of_log_shows_whole_records(void **state)
 	race_at_each_access(*state, &log_flow);
 }
 
+static void tap_race_of_lossy_broadcast_shows_whole_elements(void **state)
+{
+	race_at_each_access(*state, &lossy_flow);
+}
+
+static void tap_race_of_reliable_broadcast_shows_whole_elements(void **state)
+{
+	race_at_each_access(*state, &reliable_flow);
+}
+
 /* And in a process of its own, on a processor of its own where there is one. */
 static void flood_on(struct evr_peer *peer, void *arg)
 {
@@ -545,8 +640,8 @@ static void flood_on(struct evr_peer *peer, void *arg)
 
 static void tap_flood_is_seen_whole_and_counted(void **state)
 {
-	static const struct flow *const flows[] = { &spsc_flow, &slots_flow, &bytes_flow,
-						    &log_flow };
+	static const struct flow *const flows[] = { &spsc_flow, &slots_flow,  &bytes_flow,
+						    &log_flow,	&lossy_flow, &reliable_flow };
 	struct pair *pair = *state;
 	struct evr_object object;
 	struct evr_tap tap;
@@ -554,7 +649,7 @@ static void tap_flood_is_seen_whole_and_counted(void **state)
 	int status, k;
 	pid_t pid;
 
-	for (k = 0; k < 4; k++) {
+	for (k = 0; k < 6; k++) {
 		pid = pair_fork(pair, flood_on, (void *)flows[k]);
 		while (evr_dir_find(pair->peer, "f", &object))
 			;
@@ -620,12 +715,15 @@ int main(void)
 		CASE(tap_slots_overwritten_is_missed_and_counted),
 		CASE(tap_bytes_shows_frames_of_all_sizes),
 		CASE(tap_log_hole_and_overwritten_are_missed),
+		CASE(tap_broadcast_shows_it_until_it_is_overwritten),
 		CASE(tap_of_the_wrong_thing_is_refused),
 		CASE(tap_hostile_words_do_no_harm),
 		CASE(tap_race_of_spsc_shows_whole_messages),
 		CASE(tap_race_of_slots_shows_whole_messages),
 		CASE(tap_race_of_bytes_shows_whole_frames),
 		CASE(tap_race_of_log_shows_whole_records),
+		CASE(tap_race_of_lossy_broadcast_shows_whole_elements),
+		CASE(tap_race_of_reliable_broadcast_shows_whole_elements),
 		CASE(tap_flood_is_seen_whole_and_counted),
 		CASE(tap_of_a_half_is_the_producers),
 	};

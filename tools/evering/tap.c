@@ -218,7 +218,7 @@ const struct command tap_command = {
 	.summary = "Show the messages that pass through a ring",
 	.details = "Beside its consumer, which notices nothing; begins with what that has not released.\n"
 		   "A line each: position, bytes, data. What was overwritten before it was seen is\n"
-		   "counted. Rings of kind spsc, slots, bytes and log.\n",
+		   "counted. Rings of kind spsc, slots, bytes, log and bcast.\n",
 	.options = options,
 	.operands_min = 2,
 	.operands_max = 2,
