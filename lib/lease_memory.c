@@ -61,10 +61,9 @@ static int lender_pid(struct evr_lease *lease, int32_t *pid)
 {
 	struct evr_peer *peer = lease->ch->peer;
 	struct evr_peer_info info;
-	int err;
+	/* It looks for evidence first, on either backend: a pid of one that has died may be another's. */
+	int err = evr_peer_info(peer, lease->from.slot, &info);
 
-	evr_peer_check(peer);
-	err = evr_peer_info(peer, lease->from.slot, &info);
 	if (err)
 		return err;
 	if (info.id.incarnation != lease->from.incarnation || info.state != EVR_PEER_LIVE)

@@ -302,7 +302,8 @@ static void lease_never_received_comes_back(void **state)
 
 static void lease_limits_are_checked(void **state)
 {
-	int before, fd, plain, pipes[2], disk = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+	/* A regular file that is no memory, wherever the test's own lies. */
+	int before, fd, plain, pipes[2], disk = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
 	struct evr_lease_options o = { .struct_sz = 1 };
 	struct evr_lender other;
 	struct evr_message m;
@@ -839,6 +840,38 @@ static void lend_between(struct evr_peer *peer, void *arg)
 	end_close(&end);
 }
 
+/*
+ * A death that nobody has looked for yet is seen before the lender's pid is used, which may
+ * be another's by then.
+ */
+static void lease_of_one_that_died_just_now_is_its_death(void **state)
+{
+	struct pair *pair = *state;
+	struct evr_lease lease;
+	struct sweep s;
+	struct end end;
+	uint8_t *map;
+	void *ptr;
+	pid_t pid;
+	char c;
+
+	make_channel(pair);
+	s.fd = memfd_filled(&map);
+	assert_int_equal(end_open(&end, pair->peer, EVR_CHANNEL_B), 0);
+	evr_reap_auto(pair->peer, false);
+	pid = sweep_start(pair, &s, 0, lend_two);
+	assert_int_equal(read(s.told[0], &c, 1), 1);
+	assert_int_equal(take(&lease, &end), 0);
+	pair_kill(pid);
+	ptr = &lease;
+	assert_int_equal(evr_lease_map(&lease, NULL, &ptr), -EOWNERDEAD);
+	assert_null(ptr);
+	evr_lease_release(&lease);
+	close(s.told[0]);
+	memfd_end(s.fd, map);
+	end_close(&end);
+}
+
 static void lease_needs_no_privilege_but_the_same_user(void **state)
 {
 	struct users users = { .pair = *state, .lender = 65534, .taker = 65534 };
@@ -869,6 +902,7 @@ int main(void)
 		TEST(lease_of_a_segment_is_a_range_of_it),
 		TEST(lease_taker_killed_at_each_step_gives_all_back),
 		TEST(lease_lender_killed_at_each_step_leaves_nothing),
+		TEST(lease_of_one_that_died_just_now_is_its_death),
 		TEST(lease_needs_no_privilege_but_the_same_user),
 	};
 
