@@ -120,6 +120,71 @@ int evr_channel_create(struct evr_peer *peer, const char *name,
 	return evr_dir_publish(peer, &object);
 }
 
+/* Is this what the plan would make? */
+static bool plan_fits(const struct plan *c, struct evr_peer *peer, const struct evr_object *object)
+{
+	struct evr_bytes streams[2 * CHANNEL_STREAMS] = { 0 };
+	struct evr_channel_geometry g;
+	struct evr_lane_geometry lane;
+	int k;
+
+	if (object->kind != EVR_KIND_CHANNEL || !evr_channel_view(peer, object, streams, &g) ||
+	    memcmp(&g, &c->geometry, sizeof(g)))
+		return false;
+	for (k = 0; k < 2 * CHANNEL_STREAMS; k++) {
+		lane = c->lanes[k / 2];
+		lane.layout = EVR_LANE_LAYOUT;
+		if (memcmp(&lane, &streams[k].lane.geometry, sizeof(lane)))
+			return false;
+	}
+	return true;
+}
+
+/* A name's turns go on when its half is made anew: none of the old half is one of the new. */
+static void turns_go_on(struct evr_peer *peer, const char *name, const uint64_t *last)
+{
+	struct evr_object object;
+	struct evr_a64 *owners;
+	int role;
+
+	if (!evr_dir_find_in(peer, evr_peer_self(peer), name, &object))
+		return;
+	owners = evr_dir_owners(peer, &object);
+	for (role = 0; owners && role < 2; role++)
+		if (owner_state(last[role]) != OWNER_FREE)
+			evr_a64_store_release(&owners[role], owner_with(last[role], OWNER_CLOSED));
+}
+
+int evr_channel_have_half(struct evr_peer *peer, const char *name,
+			  const struct evr_channel_options *options)
+{
+	uint64_t last[2] = { OWNER_FREE, OWNER_FREE };
+	struct evr_channel_options o;
+	const struct evr_a64 *owners;
+	struct evr_object object;
+	struct plan c;
+	int err;
+
+	err = evr_options_read(&o, sizeof(o), options, "evr_channel_options");
+	if (!err)
+		err = plan_fill(&c, name, &o);
+	if (err)
+		return err;
+	if (evr_dir_find_in(peer, evr_peer_self(peer), name, &object)) {
+		if (plan_fits(&c, peer, &object))
+			return 0;
+		owners = evr_dir_owners(peer, &object);
+		last[0] = owners ? evr_a64_load_acquire(&owners[0]) : OWNER_FREE;
+		last[1] = owners ? evr_a64_load_acquire(&owners[1]) : OWNER_FREE;
+		err = evr_dir_remove(peer, &object);
+	}
+	if (!err)
+		err = evr_channel_create(peer, name, options);
+	if (!err)
+		turns_go_on(peer, name, last);
+	return err;
+}
+
 /* The tail came from memory that others write. */
 static int tail_map(struct evr_channel *ch, enum evr_channel_role role, uint64_t off,
 		    uint64_t type_tag)
@@ -279,9 +344,10 @@ static int channel_begin(struct evr_channel *ch)
 	return 0;
 }
 
-int evr_channel_open(struct evr_channel *ch, struct evr_peer *peer, const char *name,
-		     enum evr_channel_role role, uint64_t type_tag)
+int evr_channel_open_on(struct evr_channel *ch, struct evr_peer *peer, const char *name,
+			const struct channel_terms *terms)
 {
+	enum evr_channel_role role = terms->role;
 	struct evr_lane *first;
 	int err;
 
@@ -301,7 +367,9 @@ int evr_channel_open(struct evr_channel *ch, struct evr_peer *peer, const char *
 	if (err)
 		return err;
 	first->led = first->far;
-	err = channel_map(ch, role, type_tag);
+	err = channel_map(ch, role, terms->type_tag);
+	if (!err && ch->far)
+		evr_channel_far_terms(ch, terms);
 	if (!err)
 		err = channel_begin(ch);
 	if (err) {
@@ -310,6 +378,16 @@ int evr_channel_open(struct evr_channel *ch, struct evr_peer *peer, const char *
 		ch->mine = NULL;
 	}
 	return err;
+}
+
+int evr_channel_open(struct evr_channel *ch, struct evr_peer *peer, const char *name,
+		     enum evr_channel_role role, uint64_t type_tag)
+{
+	const struct channel_terms terms = { .role = role,
+					     .type_tag = type_tag,
+					     .other = { .slot = EVR_SLOT_ANY } };
+
+	return evr_channel_open_on(ch, peer, name, &terms);
 }
 
 /* Is it a handle of the heap that the channel was made with? */
@@ -509,8 +587,10 @@ void evr_channel_close(struct evr_channel *ch)
 		session_end(ch);
 	else
 		evr_channel_drop(ch);
-	if (ch->far)
+	if (ch->far) {
 		evr_channel_collect(ch);
+		evr_channel_far_refuse(ch);
+	}
 	for (k = 0; k < CHANNEL_STREAMS; k++) {
 		evr_lane_close(&ch->tx[k].lane);
 		evr_lane_close(&ch->rx[k].lane);

@@ -151,6 +151,26 @@ static inline bool channel_block_read(const void *data, uint64_t sz, struct chan
 	return true;
 }
 
+/* How an endpoint is opened, and in an isolated segment whom it may meet. */
+struct channel_terms {
+	enum evr_channel_role role;
+	uint64_t type_tag;
+	struct evr_peer_id other; /* slot EVR_SLOT_ANY: whoever comes */
+	bool once; /* of that one we want to know when it cannot come any more */
+	uint64_t turn; /* its owner word, HELD; 0: any turn of it */
+};
+
+/* channel.c: as evr_channel_open(), on terms that hold before anybody can be met. */
+int evr_channel_open_on(struct evr_channel *ch, struct evr_peer *peer, const char *name,
+			const struct channel_terms *terms);
+
+/*
+ * channel.c. In an isolated segment: have an own half of exactly these properties; one of
+ * others is replaced, unless it is held (-EBUSY). 0; as evr_channel_create()
+ */
+int evr_channel_have_half(struct evr_peer *peer, const char *name,
+			  const struct evr_channel_options *options);
+
 /*
  * channel_far.c. Before the open: see that there is an own half, as another's is.
  * 0; -ENOENT; as evr_channel_create()
@@ -160,6 +180,12 @@ int evr_channel_far_prepare(struct evr_peer *peer, const char *name);
 /* After the open: the private part. @tail_off: bytes in the object. 0; -ENOMEM; -EBADMSG; -EBUSY */
 int evr_channel_far_begin(struct evr_channel *ch, uint64_t tail_off);
 void evr_channel_far_fini(struct evr_channel *ch);
+
+/* Between begin and reset: whom it may meet. */
+void evr_channel_far_terms(struct evr_channel *ch, const struct channel_terms *terms);
+
+/* Before the close: the one turn that we were for is told that we are not any more. */
+void evr_channel_far_refuse(struct evr_channel *ch);
 
 /* How things stand with the other half; looks for one, and joins the lanes of @streams. */
 enum evr_ring_state evr_channel_far_state(struct evr_channel *ch, struct evr_bytes *streams);

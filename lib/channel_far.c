@@ -263,6 +263,7 @@ static uint64_t far_search(struct evr_channel *ch)
 		if (expected.slot != EVR_SLOT_ANY && slot != expected.slot)
 			continue;
 		if (!half_find(ch, slot, &h) || owner_same_turn(h.u_owner, ch->past) ||
+		    (far->turn && h.u_owner != far->turn) ||
 		    (expected.slot != EVR_SLOT_ANY &&
 		     h.far.id.incarnation != expected.incarnation) ||
 		    !half_fits(ch, &h))
@@ -316,6 +317,47 @@ static void far_join(struct evr_channel *ch, struct evr_bytes *streams)
 	}
 }
 
+/* Has the other end, whoever holds it by now, closed without having met us? */
+static bool half_refuses(struct evr_channel *ch, struct evr_peer_id id)
+{
+	const struct evr_channel_far *far = ch->far;
+	const struct evr_channel_tail *tail;
+	struct evr_object object;
+
+	if (!evr_dir_find_in(ch->peer, id, ch->rx[0].lane.object.name, &object) ||
+	    object.kind != EVR_KIND_CHANNEL || object.sz < far->sz)
+		return false;
+	tail = evr_peer_at(ch->peer, object.off + far->tail_off, sizeof(*tail));
+	return tail &&
+	       owner_same_turn(evr_a64_load_acquire(&tail->ends[!ch->role].past), /* CHAN-MEET */
+			       channel_self(ch));
+}
+
+/* Nobody is there. Can whom we wait for still come? */
+static enum evr_ring_state far_prospect(struct evr_channel *ch)
+{
+	struct evr_channel_far *far = ch->far;
+	struct evr_peer_id id;
+	struct channel_half h;
+	uint32_t state;
+	uint64_t turn;
+	bool once;
+
+	pthread_mutex_lock(&far->meeting);
+	id = far->expected;
+	turn = far->turn;
+	once = far->once;
+	pthread_mutex_unlock(&far->meeting);
+	if (!once)
+		return EVR_RING_NO_PEER;
+	state = evr_peer_state(ch->peer, id);
+	if (state == EVR_PEER_DEAD || state == EVR_PEER_RETIRED)
+		return EVR_RING_PEER_DEAD;
+	if (turn ? !half_find(ch, id.slot, &h) || h.u_owner != turn : half_refuses(ch, id))
+		return EVR_RING_CLOSED;
+	return EVR_RING_NO_PEER;
+}
+
 enum evr_ring_state evr_channel_far_state(struct evr_channel *ch, struct evr_bytes *streams)
 {
 	const struct channel_half *h = &ch->far->half;
@@ -324,7 +366,7 @@ enum evr_ring_state evr_channel_far_state(struct evr_channel *ch, struct evr_byt
 	bool is_same;
 
 	if (!far_meet(ch))
-		return EVR_RING_NO_PEER;
+		return far_prospect(ch);
 	if (streams && !streams[0].lane.met)
 		far_join(ch, streams);
 	u_link = evr_a64_load_acquire(h->far.bond);
@@ -387,6 +429,29 @@ int evr_channel_far_begin(struct evr_channel *ch, uint64_t tail_off)
 	return far_may_begin(ch);
 }
 
+void evr_channel_far_terms(struct evr_channel *ch, const struct channel_terms *terms)
+{
+	struct evr_channel_far *far = ch->far;
+
+	far->expected = terms->other;
+	far->once = terms->once;
+	far->turn = terms->turn;
+}
+
+void evr_channel_far_refuse(struct evr_channel *ch)
+{
+	struct evr_channel_far *far = ch->far;
+	struct channel_half h;
+
+	if (!far->turn)
+		return;
+	/* Also when we have met it: it may not know that yet, and will not from a closed half. */
+	evr_a64_store_release(&ch->mine->past, channel_link(far->turn, channel_self(ch)));
+	evr_fence(); /* CHAN-MEET */
+	if (half_find(ch, far->expected.slot, &h) && h.u_owner == far->turn)
+		half_greet(ch, &h);
+}
+
 void evr_channel_far_fini(struct evr_channel *ch)
 {
 	if (!ch->far)
@@ -439,6 +504,8 @@ void evr_channel_expect(struct evr_channel *ch, struct evr_peer_id other)
 		return;
 	pthread_mutex_lock(&far->meeting);
 	far->expected = other;
+	far->once = false;
+	far->turn = 0;
 	far->turns = UINT64_MAX;
 	if (far->proposed)
 		far_link(ch, 0);

@@ -2,14 +2,21 @@
 /*
  * Hubs; include/evering/hub.h has the model.
  *
- * Three kinds of objects: "NAME" says what its channels are like, "NAME.in" is the inbox,
- * "NAME.SLOT.NUMBER" the channel of one connection from a slot.
+ * Three kinds of objects: "NAME" says what its channels are like, "NAME.in" is the inbox (in an
+ * isolated segment "NAME.inSLOT", of the listener), "NAME.SLOT.NUMBER" the channel of one connection from a slot.
  *
  * A request names the client's turn in role A, all 64 bits of its owner word. Whether it
  * still stands is what the owner word says now; so a request of who has gone, or that
  * comes twice, is known for that. The listener takes role B before it releases the
  * request: if it dies in between, its successor finds the request, and either the client
  * has not met the dead one, and is accepted, or it has, and learns of the death.
+ *
+ * In an isolated segment the hub and its inbox are the listener's, in its own region, and
+ * gone with it. Each end has a half of each channel, which it makes itself, as its own hub,
+ * or the one that it connects to, says; a half of other properties is replaced. The request
+ * also names the listener that it is for, and counts only for the peer in whose region it
+ * lies. The listener's endpoint may then meet that turn of that peer, and nothing else; the
+ * client's that listener. Neither is there for the other yet when accept returns.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -24,7 +31,7 @@
 #include "internal.h"
 
 #define HUB_LAYOUT 0x31304255485645ULL /* "EVHUB01" */
-#define REQUEST_TAG 0x3130515242554845ULL /* "EHUBRQ01" */
+#define REQUEST_TAG 0x3230515242554845ULL /* "EHUBRQ02" */
 /* Requests of one client that wait: those it has given up count too. */
 #define REQUESTS_MAX (2 * EVR_HUB_EACH)
 /* Accept gives up for now, so that who floods it keeps nobody busy for ever. */
@@ -42,10 +49,16 @@ struct hub_object {
 
 struct hub_request {
 	uint64_t turn; /* the client's owner word in role A */
+	uint64_t listener; /* isolated: {incarnation:56 | slot:8}; else 0 */
 	uint32_t slot, number;
 };
 
-EVR_STATIC_ASSERT(sizeof(struct hub_request) == 16, "part of the shared layout");
+EVR_STATIC_ASSERT(sizeof(struct hub_request) == 24, "part of the shared layout");
+
+static uint64_t listener_word(struct evr_peer_id id)
+{
+	return id.incarnation << 8 | (id.slot & 0xff);
+}
 
 static int name_check(const char *name)
 {
@@ -55,9 +68,14 @@ static int name_check(const char *name)
 			name ? name : "(null)", EVR_HUB_NAME_MAX);
 }
 
-static void inbox_name(const char *name, char *out)
+/* Isolated: of a name for each listener's slot, so that each has its own lanes, and takes no other's requests. */
+static void inbox_name(struct evr_peer *peer, const char *name, uint32_t listener, char *out)
 {
-	snprintf(out, EVR_OBJECT_NAME_SZ, "%.*s.in", EVR_HUB_NAME_MAX, name);
+	if (evr_dir_is_isolated(peer))
+		snprintf(out, EVR_OBJECT_NAME_SZ, "%.*s.in%u", EVR_HUB_NAME_MAX, name,
+			 listener & 0xff);
+	else
+		snprintf(out, EVR_OBJECT_NAME_SZ, "%.*s.in", EVR_HUB_NAME_MAX, name);
 }
 
 static void channel_name(const char *name, uint32_t slot, uint32_t number, char *out)
@@ -66,17 +84,38 @@ static void channel_name(const char *name, uint32_t slot, uint32_t number, char 
 		 number & 0xff);
 }
 
-static int hub_find(struct evr_peer *peer, const char *name, struct evr_object *object)
+/*
+ * Find the hub; in an isolated segment @listener's, or for slot EVR_SLOT_ANY the first that
+ * there is, and fill in whose it is.
+ */
+static int hub_find(struct evr_peer *peer, const char *name, struct evr_peer_id *listener,
+		    struct evr_object *object)
 {
 	int err = name_check(name);
 
-	if (!err && evr_dir_is_isolated(peer))
-		err = evr_fail(-EOPNOTSUPP, "hub '%s': in an isolated segment", name);
-	if (!err)
+	if (err)
+		return err;
+	if (!evr_dir_is_isolated(peer) || listener->slot == EVR_SLOT_ANY)
 		err = evr_dir_find(peer, name, object);
+	else if (!evr_peer_is_live(peer, *listener) ||
+		 !evr_dir_find_in(peer, *listener, name, object))
+		err = evr_fail(-ENOENT, "hub '%s': peer %u.%llu has none of this name", name,
+			       listener->slot, (unsigned long long)listener->incarnation);
 	if (!err && object->kind != EVR_KIND_HUB)
 		err = evr_fail(-EINVAL, "'%s' is an object of kind %u, no hub", name, object->kind);
-	return err;
+	if (err || !evr_dir_is_isolated(peer) || listener->slot != EVR_SLOT_ANY)
+		return err;
+	listener->slot = object->slot;
+	peer->ops->state(peer, listener->slot, &listener->incarnation);
+	return 0;
+}
+
+/* The hub that this peer may listen to, or remove. */
+static int hub_find_own(struct evr_peer *peer, const char *name, struct evr_object *object)
+{
+	struct evr_peer_id self = evr_peer_self(peer);
+
+	return hub_find(peer, name, &self, object);
 }
 
 static int hub_publish(struct evr_peer *peer, const char *name, const struct hub_object *hub)
@@ -85,7 +124,7 @@ static int hub_publish(struct evr_peer *peer, const char *name, const struct hub
 	void *at;
 	int err;
 
-	err = evr_dir_create(peer, name, EVR_KIND_HUB, sizeof(*hub), &object);
+	err = evr_dir_create_own(peer, name, EVR_KIND_HUB, sizeof(*hub), &object);
 	if (err)
 		return err;
 	at = evr_peer_at(peer, object.off, sizeof(*hub));
@@ -120,17 +159,16 @@ int evr_hub_create(struct evr_peer *peer, const char *name,
 	err = name_check(name);
 	if (!err)
 		err = evr_options_read(&o, sizeof(o), options, "evr_channel_options");
-	if (!err && evr_dir_is_isolated(peer))
-		err = evr_fail(-EOPNOTSUPP, "hub '%s': in an isolated segment", name);
 	if (err)
 		return err;
-	if (!evr_dir_find(peer, name, &object))
+	if (evr_dir_is_isolated(peer) ? evr_dir_find_in(peer, evr_peer_self(peer), name, &object) :
+					!evr_dir_find(peer, name, &object))
 		return evr_fail(-EEXIST, "there is an object '%s'", name);
 	o.struct_sz = sizeof(o);
 	/* The first channel also says whether the options are possible. */
 	channel_name(name, 0, 0, part);
 	err = made(evr_channel_create(peer, part, &o));
-	inbox_name(name, part);
+	inbox_name(peer, name, evr_peer_self(peer).slot, part);
 	if (!err)
 		err = made(evr_inbox_create(peer, part, &inbox));
 	if (err)
@@ -172,10 +210,10 @@ int evr_hub_remove(struct evr_peer *peer, const char *name)
 	struct evr_object object;
 	int err;
 
-	err = hub_find(peer, name, &object);
+	err = hub_find_own(peer, name, &object);
 	if (err)
 		return err;
-	inbox_name(name, part);
+	inbox_name(peer, name, evr_peer_self(peer).slot, part);
 	err = evr_inbox_remove(peer, part);
 	if (err && err != -ENOENT)
 		return err;
@@ -192,10 +230,10 @@ int evr_hub_listen(struct evr_hub *hub, struct evr_peer *peer, const char *name,
 	int err;
 
 	memset(hub, 0, sizeof(*hub));
-	err = hub_find(peer, name, &object);
+	err = hub_find_own(peer, name, &object);
 	if (err)
 		return err;
-	inbox_name(name, part);
+	inbox_name(peer, name, evr_peer_self(peer).slot, part);
 	strcpy(hub->name, name);
 	hub->type_tag = type_tag;
 	return evr_inbox_open(&hub->box, peer, part, REQUEST_TAG);
@@ -206,15 +244,74 @@ void evr_hub_close(struct evr_hub *hub)
 	evr_inbox_close(&hub->box);
 }
 
-/* The owner words of a request's channel; NULL: the request does not stand any more. */
-static const struct evr_a64 *request_owners(struct evr_peer *peer, const struct hub_request *r,
-					    const char *name)
+/* What a hub says of its channels; in an isolated segment @listener's, as hub_find(). */
+static int hub_read(struct evr_peer *peer, const char *name, struct evr_peer_id *listener,
+		    struct hub_object *hub)
 {
+	struct evr_object object;
+	const void *at;
+	int err;
+
+	err = hub_find(peer, name, listener, &object);
+	if (err)
+		return err;
+	at = object.sz < sizeof(*hub) ? NULL : evr_peer_at(peer, object.off, sizeof(*hub));
+	if (!at)
+		return evr_fail(-EBADMSG, "hub '%s': its %llu bytes at %llu are not mapped", name,
+				(unsigned long long)object.sz, (unsigned long long)object.off);
+	evr_copy_out(hub, at, sizeof(*hub));
+	if (hub->layout != HUB_LAYOUT)
+		return evr_fail(-EBADMSG, "hub '%s': layout is %#llx, not %#llx", name,
+				(unsigned long long)hub->layout, HUB_LAYOUT);
+	if (hub->heap[sizeof(hub->heap) - 1])
+		return evr_fail(-EBADMSG, "hub '%s': the name of its heap has no end", name);
+	return 0;
+}
+
+static struct evr_channel_options hub_options(const struct hub_object *hub)
+{
+	return (struct evr_channel_options){ .struct_sz = sizeof(struct evr_channel_options),
+					     .capacity = hub->capacity,
+					     .urgent_capacity = hub->urgent_capacity,
+					     .inline_max = hub->inline_max,
+					     .window_messages = hub->window_messages,
+					     .window_bytes = hub->window_bytes,
+					     .type_tag = hub->type_tag,
+					     .heap = *hub->heap ? hub->heap : NULL };
+}
+
+/* A request as it was read, and whose it is. */
+struct asked {
+	struct hub_request r;
+	struct evr_peer_id from;
+	char name[EVR_OBJECT_NAME_SZ]; /* of the channel */
+};
+
+/*
+ * The channel that a request is of. In an isolated segment it lies with who has asked, and
+ * who that is says the lane of the request, not the request.
+ */
+static bool request_find(struct evr_peer *peer, const struct asked *asked,
+			 struct evr_object *object)
+{
+	struct evr_peer_id id = owner_id(asked->r.turn);
+
+	if (!evr_dir_is_isolated(peer))
+		return !evr_dir_find(peer, asked->name, object);
+	return id.slot == asked->from.slot && id.incarnation == asked->from.incarnation &&
+	       asked->r.listener == listener_word(evr_peer_self(peer)) &&
+	       evr_dir_find_in(peer, id, asked->name, object) && object->kind == EVR_KIND_CHANNEL;
+}
+
+/* The owner words of a request's channel; NULL: the request does not stand any more. */
+static const struct evr_a64 *request_owners(struct evr_peer *peer, const struct asked *asked)
+{
+	const struct hub_request *r = &asked->r;
 	const struct evr_a64 *owners;
 	struct evr_object object;
 
 	if (owner_state(r->turn) != OWNER_HELD || owner_id(r->turn).slot != r->slot ||
-	    r->number >= EVR_HUB_EACH || evr_dir_find(peer, name, &object))
+	    r->number >= EVR_HUB_EACH || !request_find(peer, asked, &object))
 		return NULL;
 	owners = evr_dir_owners(peer, &object);
 	if (!owners || evr_a64_load_acquire(&owners[EVR_PRODUCER]) != r->turn || /* LANE-ROLE */
@@ -223,20 +320,50 @@ static const struct evr_a64 *request_owners(struct evr_peer *peer, const struct 
 	return owners;
 }
 
-/* Hold the other end. 0; -ESTALE; -EBUSY it is a dead peer's that was not reaped. */
-static int request_take(struct evr_hub *hub, const struct hub_request *r, struct evr_channel *ch)
+/* Of a channel of two halves. 0, and whom it is of may be met, and nobody else; -ESTALE; -ENOSPC */
+static int request_take_half(struct evr_hub *hub, const struct asked *asked, struct evr_channel *ch)
+{
+	const struct channel_terms terms = { .role = EVR_CHANNEL_B,
+					     .type_tag = hub->type_tag,
+					     .other = asked->from,
+					     .once = true,
+					     .turn = asked->r.turn };
+	struct evr_peer *peer = hub->box.control.peer;
+	struct evr_peer_id self = evr_peer_self(peer);
+	struct evr_channel_options o;
+	struct hub_object shared;
+	enum evr_ring_state state;
+	int err;
+
+	err = hub_read(peer, hub->name, &self, &shared);
+	if (err)
+		return -ESTALE;
+	o = hub_options(&shared);
+	err = evr_channel_have_half(peer, asked->name, &o);
+	if (err)
+		return err == -ENOSPC ? err : -ESTALE;
+	if (evr_channel_open_on(ch, peer, asked->name, &terms))
+		return -ESTALE;
+	state = evr_channel_state(ch);
+	if (state == EVR_RING_OK || state == EVR_RING_NO_PEER)
+		return 0;
+	evr_channel_close(ch);
+	return -ESTALE;
+}
+
+/* Hold the other end. 0; -ESTALE; -EBUSY it is a dead peer's that was not reaped; -ENOSPC */
+static int request_take(struct evr_hub *hub, const struct asked *asked, struct evr_channel *ch)
 {
 	struct evr_peer *peer = hub->box.control.peer;
-	char name[EVR_OBJECT_NAME_SZ];
-	const struct evr_a64 *owners;
+	const struct evr_a64 *owners = request_owners(peer, asked);
 	uint64_t u_owner;
 	int err;
 
-	channel_name(hub->name, r->slot, r->number, name);
-	owners = request_owners(peer, r, name);
 	if (!owners)
 		return -ESTALE;
-	err = evr_channel_open(ch, peer, name, EVR_CHANNEL_B, hub->type_tag);
+	if (evr_dir_is_isolated(peer))
+		return request_take_half(hub, asked, ch);
+	err = evr_channel_open(ch, peer, asked->name, EVR_CHANNEL_B, hub->type_tag);
 	u_owner = evr_a64_load_acquire(&owners[EVR_CONSUMER]); /* LANE-ROLE */
 	if (err == -EBUSY && owner_state(u_owner) == OWNER_HELD && owner_is_dead(peer, u_owner))
 		return err;
@@ -249,11 +376,27 @@ static int request_take(struct evr_hub *hub, const struct hub_request *r, struct
 	return -ESTALE;
 }
 
+/* The next request. A lane that has ended in this look may have a successor, so we look again. */
+static const void *hub_peek(struct evr_hub *hub, struct evr_peer_id *from)
+{
+	uint32_t nr, tries, changes;
+	const void *at = NULL;
+
+	for (tries = 0; !at && tries < STALE_MAX; tries++) {
+		nr = 1;
+		changes = hub->box.changes;
+		at = evr_inbox_peek(&hub->box, &nr, from);
+		if (hub->box.changes == changes)
+			break;
+	}
+	return at;
+}
+
 int evr_hub_accept(struct evr_hub *hub, struct evr_channel *ch, struct evr_peer_id *from)
 {
-	struct hub_request request;
+	struct asked asked;
 	const void *at;
-	uint32_t nr, tries;
+	uint32_t tries;
 	int err;
 
 	memset(ch, 0, sizeof(*ch));
@@ -262,22 +405,24 @@ int evr_hub_accept(struct evr_hub *hub, struct evr_channel *ch, struct evr_peer_
 	if (!hub->box.lanes)
 		return evr_fail(-EPIPE, "the hub is closed");
 	for (tries = 0; tries < STALE_MAX; tries++) {
-		nr = 1;
-		at = evr_inbox_peek(&hub->box, &nr, NULL);
+		at = hub_peek(hub, &asked.from);
 		if (!at)
 			break;
-		evr_copy_out(&request, at, sizeof(request));
-		err = request_take(hub, &request, ch);
+		evr_copy_out(&asked.r, at, sizeof(asked.r));
+		channel_name(hub->name, asked.r.slot, asked.r.number, asked.name);
+		err = request_take(hub, &asked, ch);
 		if (err == -EBUSY)
 			return err;
 		evr_inbox_release(&hub->box, 1);
 		if (!err) {
 			hub->accepted++;
 			if (from)
-				*from = evr_channel_other(ch);
+				*from = ch->far ? asked.from : evr_channel_other(ch);
 			return 0;
 		}
 		hub->stale++;
+		if (err == -ENOSPC)
+			return err;
 	}
 	return -EAGAIN;
 }
@@ -336,94 +481,165 @@ int evr_hub_wait(struct evr_hub *hub, struct evr_channel *const *chs, uint32_t n
 		    (!err && !evr_peer_is_live(waiter->peer, evr_peer_self(waiter->peer))))
 			err = -ESHUTDOWN;
 		/* A lane more, with nothing in it: a longer list. */
-	} while (!err && wait.at == nr && !evr_inbox_is_ready(&hub->box, hub->box.changes));
+	} while (!err && wait.at == nr && !hub_peek(hub, NULL));
 	return err ? err : (int)wait.at;
-}
-
-static int hub_read(struct evr_peer *peer, const char *name, struct hub_object *hub)
-{
-	struct evr_object object;
-	const void *at;
-	int err;
-
-	err = hub_find(peer, name, &object);
-	if (err)
-		return err;
-	at = object.sz < sizeof(*hub) ? NULL : evr_peer_at(peer, object.off, sizeof(*hub));
-	if (!at)
-		return evr_fail(-EBADMSG, "hub '%s': its %llu bytes at %llu are not mapped", name,
-				(unsigned long long)object.sz, (unsigned long long)object.off);
-	evr_copy_out(hub, at, sizeof(*hub));
-	if (hub->layout != HUB_LAYOUT)
-		return evr_fail(-EBADMSG, "hub '%s': layout is %#llx, not %#llx", name,
-				(unsigned long long)hub->layout, HUB_LAYOUT);
-	if (hub->heap[sizeof(hub->heap) - 1])
-		return evr_fail(-EBADMSG, "hub '%s': the name of its heap has no end", name);
-	return 0;
 }
 
 /* Endpoint A of this slot's channel with that number. -EBUSY */
 static int hub_channel(struct evr_channel *ch, struct evr_peer *peer, const char *name,
-		       const struct hub_object *hub, uint64_t type_tag)
+		       const struct hub_object *hub, const struct channel_terms *terms)
 {
-	struct evr_channel_options o = { .struct_sz = sizeof(o),
-					 .capacity = hub->capacity,
-					 .urgent_capacity = hub->urgent_capacity,
-					 .inline_max = hub->inline_max,
-					 .window_messages = hub->window_messages,
-					 .window_bytes = hub->window_bytes,
-					 .type_tag = hub->type_tag,
-					 .heap = *hub->heap ? hub->heap : NULL };
-	int err = evr_channel_open(ch, peer, name, EVR_CHANNEL_A, type_tag);
+	struct evr_channel_options o = hub_options(hub);
+	int err;
 
+	if (evr_dir_is_isolated(peer)) {
+		err = evr_channel_have_half(peer, name, &o);
+		return err ? err : evr_channel_open_on(ch, peer, name, terms);
+	}
+	err = evr_channel_open_on(ch, peer, name, terms);
 	if (err != -ENOENT)
 		return err;
 	err = made(evr_channel_create(peer, name, &o));
-	return err ? err : evr_channel_open(ch, peer, name, EVR_CHANNEL_A, type_tag);
+	return err ? err : evr_channel_open_on(ch, peer, name, terms);
 }
 
-static int hub_ask(struct evr_peer *peer, const char *name, const struct hub_request *request)
+/* An own lane to the inbox that is as we say, whatever the inbox in another's region says. */
+static int hub_lane(struct evr_peer *peer, const char *inbox)
 {
-	struct evr_inbox_sender sender;
+	struct evr_spsc_options options = { .struct_sz = sizeof(options),
+					    .capacity = REQUESTS_MAX,
+					    .elem_sz = sizeof(struct hub_request),
+					    .type_tag = REQUEST_TAG };
+	char lane[EVR_OBJECT_NAME_SZ + 4];
+
+	if (!evr_dir_is_isolated(peer))
+		return 0;
+	snprintf(lane, sizeof(lane), "%s.%u", inbox, evr_peer_self(peer).slot & 0xff);
+	return made(evr_spsc_create(peer, lane, &options));
+}
+
+/* Does somebody wait for the answer to a request of this peer's own? */
+static bool request_stands(struct evr_peer *peer, const char *name, const struct hub_request *r)
+{
+	struct evr_peer_id listener = { .slot = r->listener & 0xff,
+					.incarnation = r->listener >> 8 };
+	const struct evr_a64 *owners;
+	char part[EVR_OBJECT_NAME_SZ];
+	struct evr_object object;
+
+	channel_name(name, r->slot, r->number, part);
+	if (!evr_peer_is_live(peer, listener) ||
+	    !evr_dir_find_in(peer, evr_peer_self(peer), part, &object))
+		return false;
+	owners = evr_dir_owners(peer, &object);
+	return owners && evr_a64_load_acquire(&owners[EVR_PRODUCER]) == r->turn;
+}
+
+/* What a lane of two halves holds that was not taken, and stands. Return: how many. */
+static uint32_t lane_rest(const struct evr_inbox_sender *sender, const char *name,
+			  struct hub_request *rest)
+{
+	const struct evr_lane *l = &sender->ring.lane;
+	uint64_t pos;
+	uint32_t nr = 0;
+
+	for (pos = l->limit - l->span; pos != l->pos && nr < REQUESTS_MAX; pos++) {
+		evr_copy_out(&rest[nr], l->data + (pos & sender->ring.mask) * sizeof(*rest),
+			     sizeof(*rest));
+		nr += request_stands(l->peer, name, &rest[nr]);
+	}
+	return nr;
+}
+
+static int hub_join(struct evr_inbox_sender *sender, struct evr_peer *peer, const char *name,
+		    const struct evr_peer_id *listener)
+{
 	char part[EVR_OBJECT_NAME_SZ];
 	int err;
 
-	inbox_name(name, part);
-	err = evr_inbox_join(&sender, peer, part, REQUEST_TAG);
+	inbox_name(peer, name, listener->slot, part);
+	err = hub_lane(peer, part);
+	return err ? err : evr_inbox_join_to(sender, peer, part, REQUEST_TAG, listener);
+}
+
+/*
+ * The own lane is full of what the listener has not taken, or the last one in its slot. It is
+ * made anew with what stands, and there is room for more: each connection has one request.
+ */
+static int lane_renew(struct evr_inbox_sender *sender, struct evr_peer *peer, const char *name,
+		      const struct evr_peer_id *listener)
+{
+	struct hub_request rest[REQUESTS_MAX];
+	uint32_t nr = lane_rest(sender, name, rest);
+	struct evr_object lane = sender->ring.lane.object;
+	int err;
+
+	if (nr == REQUESTS_MAX)
+		return -EAGAIN;
+	evr_inbox_leave(sender);
+	err = evr_dir_remove(peer, &lane);
+	if (!err)
+		err = hub_join(sender, peer, name, listener);
+	if (!err && evr_inbox_push(sender, rest, nr) != nr)
+		err = -EAGAIN;
+	return err;
+}
+
+static int hub_ask(struct evr_peer *peer, const char *name, const struct evr_peer_id *listener,
+		   const struct hub_request *request)
+{
+	struct evr_inbox_sender sender;
+	int err = hub_join(&sender, peer, name, listener);
+
 	if (err)
 		return err;
-	if (!evr_inbox_push(&sender, request, 1))
+	if (sender.ring.lane.far && !evr_lane_avail(&sender.ring.lane))
+		err = lane_renew(&sender, peer, name, listener);
+	if (!err && !evr_inbox_push(&sender, request, 1))
 		err = evr_ring_state_error(evr_spsc_state(&sender.ring)) == -EBADMSG ? -EBADMSG :
 										       -EAGAIN;
 	evr_inbox_leave(&sender);
 	return err;
 }
 
-int evr_hub_connect(struct evr_channel *ch, struct evr_peer *peer, const char *name,
-		    uint64_t type_tag)
+int evr_hub_connect_to(struct evr_channel *ch, struct evr_peer *peer, const char *name,
+		       uint64_t type_tag, const struct evr_peer_id *listener)
 {
 	struct hub_request request = { .slot = evr_peer_self(peer).slot };
+	struct channel_terms terms = { .role = EVR_CHANNEL_A,
+				       .type_tag = type_tag,
+				       .other = { .slot = EVR_SLOT_ANY } };
 	char part[EVR_OBJECT_NAME_SZ];
 	struct hub_object hub;
 	int err;
 
 	memset(ch, 0, sizeof(*ch));
-	err = hub_read(peer, name, &hub);
+	if (listener)
+		terms.other = *listener;
+	err = hub_read(peer, name, &terms.other, &hub);
 	if (err)
 		return err;
+	terms.once = evr_dir_is_isolated(peer);
 	for (; request.number < EVR_HUB_EACH; request.number++) {
 		channel_name(name, request.slot, request.number, part);
-		err = hub_channel(ch, peer, part, &hub, type_tag);
+		err = hub_channel(ch, peer, part, &hub, &terms);
 		if (err != -EBUSY)
 			break;
 	}
 	if (err)
 		return err;
 	request.turn = ch->rx[CHANNEL_NORMAL].lane.held;
-	err = hub_ask(peer, name, &request);
+	request.listener = terms.once ? listener_word(terms.other) : 0;
+	err = hub_ask(peer, name, &terms.other, &request);
 	if (err)
 		evr_channel_close(ch);
 	return err;
+}
+
+int evr_hub_connect(struct evr_channel *ch, struct evr_peer *peer, const char *name,
+		    uint64_t type_tag)
+{
+	return evr_hub_connect_to(ch, peer, name, type_tag, NULL);
 }
 
 static bool is_met(void *arg)
@@ -431,17 +647,30 @@ static bool is_met(void *arg)
 	return evr_channel_state(arg) != EVR_RING_NO_PEER;
 }
 
-int evr_hub_connect_wait(struct evr_channel *ch, struct evr_peer *peer, const char *name,
-			 uint64_t type_tag, struct evr_waiter *waiter, uint64_t deadline_ns)
+int evr_hub_await(struct evr_channel *ch, struct evr_waiter *waiter, uint64_t deadline_ns)
 {
 	struct evr_need *needs[EVR_CHANNEL_NEEDS];
-	int err = evr_hub_connect(ch, peer, name, type_tag);
+	enum evr_ring_state state;
+	int err;
 
-	if (err)
-		return err;
+	if (!ch->mine)
+		return evr_fail(-EPIPE, "this end of the channel is closed");
 	err = evr_waiter_wait(waiter, needs, evr_channel_needs(ch, needs), is_met, ch, deadline_ns);
 	err = evr_channel_waited(ch, err);
+	/* Of two halves a listener that has ended before it was met is known by its state alone. */
+	if (!err && ch->far && !evr_a64_load_acquire(&ch->partner)) {
+		state = evr_channel_state(ch);
+		err = state == EVR_RING_OK ? 0 : evr_channel_error(state);
+	}
 	if (err)
 		evr_channel_close(ch);
 	return err;
+}
+
+int evr_hub_connect_wait(struct evr_channel *ch, struct evr_peer *peer, const char *name,
+			 uint64_t type_tag, struct evr_waiter *waiter, uint64_t deadline_ns)
+{
+	int err = evr_hub_connect(ch, peer, name, type_tag);
+
+	return err ? err : evr_hub_await(ch, waiter, deadline_ns);
 }

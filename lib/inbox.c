@@ -100,8 +100,13 @@ int evr_inbox_create(struct evr_peer *peer, const char *name,
 static int inbox_remove_named(struct evr_peer *peer, const char *name)
 {
 	struct evr_object object;
-	int err = evr_dir_find(peer, name, &object);
+	int err = 0;
 
+	/* In an isolated segment others may have one of the same name, which is theirs. */
+	if (!evr_dir_is_isolated(peer))
+		err = evr_dir_find(peer, name, &object);
+	else if (!evr_dir_find_in(peer, evr_peer_self(peer), name, &object))
+		err = evr_fail(-ENOENT, "this peer has no object '%s'", name);
 	return err ? err : evr_dir_remove(peer, &object);
 }
 

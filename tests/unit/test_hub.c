@@ -161,27 +161,6 @@ static void hub_names_and_kinds_are_checked(void **state)
 	assert_int_equal(evr_hub_remove(pair->peer, "h"), 0);
 }
 
-static void hub_in_an_isolated_segment_is_refused(void **state)
-{
-	struct evr_segment_options options = { .struct_sz = sizeof(options),
-					       .flags = EVR_SEGMENT_ISOLATED,
-					       .peers_max = 2 };
-	struct evr_segment *segment;
-	struct evr_peer *peer;
-	struct evr_channel ch;
-	struct evr_hub hub;
-
-	assert_int_equal(evr_segment_create(&segment, pair_uri(), &options), 0);
-	assert_int_equal(evr_peer_attach(&peer, segment, NULL), 0);
-	assert_int_equal(evr_hub_create(peer, "h", &small), -EOPNOTSUPP);
-	assert_int_equal(objects(peer), 0);
-	assert_int_equal(evr_hub_connect(&ch, peer, "h", 7), -EOPNOTSUPP);
-	assert_int_equal(evr_hub_listen(&hub, peer, "h", 7), -EOPNOTSUPP);
-	assert_int_equal(evr_hub_remove(peer, "h"), -EOPNOTSUPP);
-	evr_peer_detach(peer);
-	evr_segment_close(segment);
-}
-
 static void hub_one_listens_at_a_time(void **state)
 {
 	struct pair *pair = *state;
@@ -308,9 +287,9 @@ static void hub_request_that_cannot_be_served_stops_nobody(void **state)
 static void hub_hostile_requests_are_not_served(void **state)
 {
 	struct {
-		uint64_t turn;
+		uint64_t turn, listener;
 		uint32_t slot, number;
-	} request;
+	} request = { .listener = 0 };
 	struct pair *pair = *state;
 	struct evr_peer *peer = another(pair);
 	struct evr_inbox_sender sender;
@@ -857,7 +836,6 @@ int main(void)
 						pair_close),
 		cmocka_unit_test_setup_teardown(hub_names_and_kinds_are_checked, open_small,
 						pair_close),
-		cmocka_unit_test(hub_in_an_isolated_segment_is_refused),
 		cmocka_unit_test_setup_teardown(hub_one_listens_at_a_time, open_small, pair_close),
 		cmocka_unit_test_setup_teardown(hub_peer_has_so_many_connections, open_small,
 						pair_close),

@@ -627,6 +627,32 @@ static void inbox_hostile_words_harm_one_lane(void **state)
 	evr_peer_detach(b);
 }
 
+/* In an isolated segment others may have one of the same name, also in a lower slot. */
+static void inbox_of_two_peers_is_removed_by_its_own(void **state)
+{
+	struct evr_segment_options isolated = { .struct_sz = sizeof(isolated),
+						.flags = EVR_SEGMENT_ISOLATED,
+						.peer_sz = 128 << 10,
+						.peers_max = 2 };
+	struct evr_segment *segment;
+	struct evr_peer *peers[2];
+	struct evr_object object;
+
+	(void)state;
+	assert_int_equal(evr_segment_create(&segment, pair_uri(), &isolated), 0);
+	assert_int_equal(evr_peer_attach(&peers[0], segment, NULL), 0);
+	assert_int_equal(evr_peer_attach(&peers[1], segment, NULL), 0);
+	assert_int_equal(evr_inbox_create(peers[0], "box", NULL), 0);
+	assert_int_equal(evr_inbox_remove(peers[1], "box"), -ENOENT);
+	assert_int_equal(evr_inbox_create(peers[1], "box", NULL), 0);
+	assert_int_equal(evr_inbox_remove(peers[1], "box"), 0);
+	assert_int_equal(evr_dir_find(peers[0], "box", &object), 0);
+	assert_int_equal(object.slot, 0);
+	evr_peer_detach(peers[0]);
+	evr_peer_detach(peers[1]);
+	evr_segment_close(segment);
+}
+
 int main(void)
 {
 #define CASE(fn) cmocka_unit_test_setup_teardown(fn, open_shared, pair_close)
@@ -653,6 +679,7 @@ int main(void)
 		FAR(inbox_senders_keep_their_order),
 		FAR(inbox_sender_that_comes_at_each_step_is_heard),
 		FAR(inbox_sender_killed_at_each_step_harms_no_other),
+		cmocka_unit_test(inbox_of_two_peers_is_removed_by_its_own),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
