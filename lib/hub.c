@@ -485,6 +485,11 @@ int evr_hub_wait(struct evr_hub *hub, struct evr_channel *const *chs, uint32_t n
 	return err ? err : (int)wait.at;
 }
 
+uint32_t evr_hub_needs(const struct evr_hub *hub, struct evr_need **needs)
+{
+	return hub->box.lanes ? evr_inbox_needs(&hub->box, needs) : 0;
+}
+
 /* Endpoint A of this slot's channel with that number. -EBUSY */
 static int hub_channel(struct evr_channel *ch, struct evr_peer *peer, const char *name,
 		       const struct hub_object *hub, const struct channel_terms *terms)

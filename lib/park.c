@@ -303,6 +303,32 @@ int evr_waiter_wait_crowd(struct evr_waiter *w, struct evr_crowd *crowd, bool (*
 	return waiter_wait(w, &wait);
 }
 
+uint64_t evr_waiter_bells(const struct evr_waiter *w)
+{
+	return 1ULL << w->bell | 1ULL << EVR_BELL_PEER_EVENT;
+}
+
+uint64_t evr_waiter_arm(struct evr_waiter *w, struct evr_need *const *needs, uint32_t nr)
+{
+	struct wait wait = { .needs = needs, .nr = nr, .deadline_ns = EVR_NO_DEADLINE };
+	bool is_owed = false;
+	uint64_t until_ns = waiter_arm(w, &wait, &is_owed);
+
+	/* The words do not say AWAKE any more, but a waker may have seen them do so just now. */
+	if (is_owed)
+		w->unbarred_ns = until_ns;
+	else if (w->unbarred_ns && evr_now_ns() >= w->unbarred_ns)
+		w->unbarred_ns = 0;
+	return w->unbarred_ns ? w->unbarred_ns : EVR_NO_DEADLINE;
+}
+
+void evr_waiter_disarm(struct evr_waiter *w, struct evr_need *const *needs, uint32_t nr)
+{
+	struct wait wait = { .needs = needs, .nr = nr };
+
+	needs_disarm(w, &wait);
+}
+
 int evr_need_look(const struct evr_need *need, uint64_t *last_epoch)
 {
 	uint64_t u_word, bell;

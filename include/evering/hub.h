@@ -107,6 +107,16 @@ EVR_API int evr_hub_accept(struct evr_hub *hub, struct evr_channel *ch, struct e
 EVR_API int evr_hub_wait(struct evr_hub *hub, struct evr_channel *const *chs, uint32_t nr,
 			 uint32_t last, struct evr_waiter *waiter, uint64_t deadline_ns);
 
+#define EVR_HUB_NEEDS (EVR_PEERS_MAX + 1)
+
+/*
+ * evr_hub_needs() - for evr_waiter_wait() and evr_waiter_arm(): who connects wakes it.
+ * @needs: room for EVR_HUB_NEEDS. They are others once a client has come or gone: ask again
+ * after evr_hub_accept(), and do not sleep if it is not the same.
+ * Return: how many; 0 when closed.
+ */
+EVR_API uint32_t evr_hub_needs(const struct evr_hub *hub, struct evr_need **needs);
+
 /**
  * evr_hub_connect() - ask for a connection, and do not wait for the answer
  * @ch: filled in: endpoint A, to be given to evr_channel_close(), also to give up

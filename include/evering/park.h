@@ -66,6 +66,7 @@ struct evr_waiter {
 	enum evr_wait_policy policy;
 	int bell;
 	uint64_t spin_ns; /* present budget of ADAPTIVE */
+	uint64_t unbarred_ns; /* of evr_waiter_arm(): no sleep beyond it; 0: none is owed */
 	struct evr_wait_counts counts;
 };
 
@@ -99,6 +100,29 @@ EVR_API void evr_waiter_fini(struct evr_waiter *w);
  */
 EVR_API int evr_waiter_wait(struct evr_waiter *w, struct evr_need *const *needs, uint32_t nr,
 			    bool (*ready)(void *), void *arg, uint64_t deadline_ns);
+
+/**
+ * evr_waiter_arm() - say that the thread is about to sleep in a loop of its own
+ * @w: the calling thread's waiter
+ * @needs: as for evr_waiter_wait()
+ * @nr: how many
+ *
+ * For who waits for files and sockets too, with poll(2) on evr_bell_fd() or with
+ * evr_op_bell_wait(). From now on who brings work rings one of evr_waiter_bells(); for
+ * what came before nobody does: look for it once more, between this call and the sleep.
+ * evr_waiter_disarm() has to follow before the next arm, and before the needs go away.
+ * Deaths are bell 63, and the caller's to settle; where nobody sleeps in the library, see
+ * evr_peer_check().
+ *
+ * Return: until when the sleep may last, absolute CLOCK_MONOTONIC: EVR_NO_DEADLINE, or 1 ms from
+ * now where the kernel has come to refuse a barrier on all processors.
+ */
+EVR_API uint64_t evr_waiter_arm(struct evr_waiter *w, struct evr_need *const *needs, uint32_t nr);
+/* evr_waiter_disarm() - the thread is awake; @needs: those of the arm. */
+EVR_API void evr_waiter_disarm(struct evr_waiter *w, struct evr_need *const *needs, uint32_t nr);
+
+/* evr_waiter_bells() - the bells that end its sleeps: its own, and bell 63. */
+EVR_API uint64_t evr_waiter_bells(const struct evr_waiter *w);
 
 /**
  * evr_need_look() - bar, then see whether the sleeper wants a bell

@@ -5,7 +5,7 @@
  *
  * Mutants seen to fail here: a request that is released before its endpoint is held; a
  * request that is looked at whatever its turn; one for an endpoint that another holds
- * which stays at the head; a connect that takes number 0 alone; a wait without the inbox.
+ * which stays at the head; a connect that takes number 0 alone; a wait without the inbox; needs without the lanes.
  */
 #include "die.h"
 
@@ -372,6 +372,44 @@ static void hub_waits_for_both(void **state)
 	evr_channel_close(&a[0]);
 	evr_channel_close(&a[1]);
 	evr_hub_close(&hub);
+	evr_peer_detach(peer);
+}
+
+/* In a loop of one's own: the list of needs tells whether there is more to be armed. */
+static void hub_needs_ring_for_clients_old_and_new(void **state)
+{
+	struct evr_need *needs[EVR_HUB_NEEDS], *now[EVR_HUB_NEEDS];
+	struct pair *pair = *state;
+	struct evr_peer *peer = another(pair);
+	struct evr_channel a, b;
+	struct evr_waiter waiter;
+	struct evr_bells bells;
+	struct evr_hub hub;
+	uint32_t nr;
+	int i;
+
+	listen_as(pair, &hub, "h");
+	assert_int_equal(evr_waiter_init(&waiter, pair->peer, EVR_WAIT_SLEEP), 0);
+	evr_bell_read(pair->peer, &bells);
+	for (i = 0; i < 2; i++) {
+		nr = evr_hub_needs(&hub, needs);
+		assert_int_equal(nr, 1 + i);
+		evr_waiter_arm(&waiter, needs, nr);
+		assert_int_equal(evr_hub_accept(&hub, &b, NULL), -EAGAIN);
+		assert_int_equal(evr_hub_needs(&hub, now), nr);
+		assert_memory_equal(needs, now, nr * sizeof(*needs));
+		assert_int_equal(evr_hub_connect(&a, peer, "h", 7), 0);
+		assert_int_equal(evr_bell_wait(pair->peer, evr_waiter_bells(&waiter), 0, &bells),
+				 0);
+		assert_true(bells.bits == 1ULL << waiter.bell);
+		evr_waiter_disarm(&waiter, needs, nr);
+		assert_int_equal(evr_hub_accept(&hub, &b, NULL), 0);
+		evr_channel_close(&a);
+		evr_channel_close(&b);
+	}
+	evr_waiter_fini(&waiter);
+	evr_hub_close(&hub);
+	assert_int_equal(evr_hub_needs(&hub, needs), 0);
 	evr_peer_detach(peer);
 }
 
@@ -848,6 +886,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(hub_hostile_object_is_refused, open_small,
 						pair_close),
 		cmocka_unit_test_setup_teardown(hub_waits_for_both, open_small, pair_close),
+		cmocka_unit_test_setup_teardown(hub_needs_ring_for_clients_old_and_new, open_small,
+						pair_close),
 		cmocka_unit_test_setup_teardown(hub_sleepers_wake_each_other, open_small,
 						pair_close),
 		cmocka_unit_test_setup_teardown(hub_connect_gives_up_at_the_deadline, open_small,

@@ -9,7 +9,8 @@
  * bell that is not passed on (park_bell_taken_*, park_peer_event_*); no
  * barrier on all processors after AWAKE (park_races_awake_*, with EVERING_TEST_LONG;
  * without, in one run of a few); an ALERT from what the state is after the barrier
- * (park_crowd_is_alert_*).
+ * (park_crowd_is_alert_*); a disarm, or an arm, that leaves the words as they are
+ * (park_armed_*).
  */
 #include "pair.h"
 
@@ -360,6 +361,46 @@ static void park_one_waiter_sleeps_on_many_needs(void **state)
 	evr_waiter_fini(&w);
 }
 
+/* A loop of one's own: rung once for each arm, and not at all when disarmed. */
+static void park_armed_waiter_is_rung_once_for_each_arm(void **state)
+{
+	struct evr_spsc_options options = { .struct_sz = sizeof(options), .capacity = 16 };
+	struct pair *pair = *state;
+	struct evr_spsc in, out;
+	struct evr_bells bells;
+	struct evr_need *need;
+	struct evr_waiter w;
+	uint64_t value = 1;
+	int i;
+
+	assert_int_equal(evr_waiter_init(&w, pair->peer, EVR_WAIT_SLEEP), 0);
+	assert_true(evr_waiter_bells(&w) == (1ULL << w.bell | 1ULL << EVR_BELL_PEER_EVENT));
+	assert_int_equal(evr_spsc_create(pair->peer, "r", &options), 0);
+	assert_int_equal(evr_spsc_open(&in, pair->peer, "r", EVR_PRODUCER, 0), 0);
+	assert_int_equal(evr_spsc_open(&out, pair->peer, "r", EVR_CONSUMER, 0), 0);
+	need = evr_spsc_need(&out);
+	evr_bell_read(pair->peer, &bells);
+	for (i = 0; i < 3; i++) {
+		/* The last time its wakers may have omitted their barrier. */
+		if (i == 2)
+			need->word.v = need->word.v & ~EVR_NEED_STATE;
+		assert_true(evr_waiter_arm(&w, &need, 1) == EVR_NO_DEADLINE);
+		assert_int_equal(evr_bell_wait(pair->peer, evr_waiter_bells(&w), 0, NULL),
+				 -ETIMEDOUT);
+		assert_int_equal(evr_spsc_push(&in, &value, 1), 1);
+		assert_int_equal(evr_bell_wait(pair->peer, evr_waiter_bells(&w), 0, &bells), 0);
+		assert_true(bells.bits == 1ULL << w.bell);
+		assert_int_equal(evr_spsc_push(&in, &value, 1), 1);
+		assert_int_equal(evr_bell_read(pair->peer, &bells), -EAGAIN);
+		evr_waiter_disarm(&w, &need, 1);
+		assert_int_equal(evr_spsc_push(&in, &value, 1), 1);
+		assert_int_equal(evr_bell_read(pair->peer, &bells), -EAGAIN);
+	}
+	evr_spsc_close(&in);
+	evr_spsc_close(&out);
+	evr_waiter_fini(&w);
+}
+
 struct watcher {
 	struct evr_peer *peer;
 	struct evr_peer_id child;
@@ -494,6 +535,7 @@ int main(void)
 		CASE(park_races_sleeping_lose_no_wake),
 		CASE(park_races_awake_lose_no_wake),
 		CASE(park_one_waiter_sleeps_on_many_needs),
+		CASE(park_armed_waiter_is_rung_once_for_each_arm),
 		CASE(park_peer_event_wakes_all),
 		CASE(park_bell_taken_by_another_thread_wakes),
 	};
