@@ -65,6 +65,9 @@ extern const struct command revoke_command;
 extern const struct command doctor_command;
 extern const struct command send_command;
 extern const struct command recv_command;
+#ifdef HAVE_DRIVER
+extern const struct command relay_command;
+#endif
 extern const struct command demo_command;
 extern const struct command bench_command;
 

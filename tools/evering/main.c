@@ -30,6 +30,9 @@ const struct command *const commands[] = {
 	&doctor_command,
 	&send_command,
 	&recv_command,
+#ifdef HAVE_DRIVER
+	&relay_command,
+#endif
 	&demo_command,
 	&bench_command,
 	NULL,

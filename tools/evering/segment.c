@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -171,4 +172,27 @@ int segment_peers_get(const struct evr_segment *segment, struct evr_peer_info **
 		*peers = NULL;
 	}
 	return nr > (int)room ? (int)room : nr;
+}
+
+int segment_lock(const struct evr_segment *segment)
+{
+	return flock(evr_segment_fd(segment), LOCK_EX) ? -errno : 0;
+}
+
+void segment_unlock(const struct evr_segment *segment)
+{
+	flock(evr_segment_fd(segment), LOCK_UN);
+}
+
+bool segment_is_named(const char *name, uint64_t segment_id)
+{
+	struct evr_segment_info info;
+	struct evr_segment *found;
+	bool same;
+
+	if (evr_segment_open(&found, name))
+		return false;
+	same = !evr_segment_info(found, &info) && info.segment_id == segment_id;
+	evr_segment_close(found);
+	return same;
 }

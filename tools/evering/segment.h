@@ -43,4 +43,17 @@ struct json_object *peer_to_json(const struct evr_peer_info *info);
  */
 int segment_peers_get(const struct evr_segment *segment, struct evr_peer_info **peers);
 
+/*
+ * The lock of @segment, which whoever joins what all its users share, or leaves, holds
+ * meanwhile; the kernel takes it from the dead. Waits. 0; -EINTR on a signal; -errno.
+ */
+int segment_lock(const struct evr_segment *segment);
+void segment_unlock(const struct evr_segment *segment);
+
+/*
+ * Does @name still mean the segment @segment_id? Under its lock the answer stays true: who
+ * removes a name holds the lock, and while it is there nobody can give it to another.
+ */
+bool segment_is_named(const char *name, uint64_t segment_id);
+
 #endif

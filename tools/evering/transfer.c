@@ -7,7 +7,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -217,36 +216,12 @@ static int open_or_create(struct transfer *transfer)
 
 static int lock_segment(const struct transfer *transfer)
 {
-	while (flock(evr_segment_fd(transfer->segment), LOCK_EX)) {
-		if (errno != EINTR)
-			return -errno;
-		if (signal_came)
-			return -EINTR;
-	}
-	return 0;
-}
+	int err;
 
-static void unlock_segment(const struct transfer *transfer)
-{
-	flock(evr_segment_fd(transfer->segment), LOCK_UN);
-}
-
-/*
- * Does the name still mean the segment we have? Under the lock the answer
- * stays true: who removes a name holds the lock of its segment, and while the
- * name is there nobody can give it to another.
- */
-static bool is_still_named(const struct transfer *transfer)
-{
-	struct evr_segment_info info;
-	struct evr_segment *found;
-	bool same;
-
-	if (evr_segment_open(&found, transfer->name))
-		return false;
-	same = !evr_segment_info(found, &info) && info.segment_id == transfer->info.segment_id;
-	evr_segment_close(found);
-	return same;
+	do {
+		err = segment_lock(transfer->segment);
+	} while (err == -EINTR && !signal_came);
+	return err;
 }
 
 static int remove_object(struct transfer *transfer, const char *name)
@@ -357,7 +332,7 @@ static int join_locked(struct transfer *transfer)
 
 	if (err)
 		return err;
-	if (!is_still_named(transfer))
+	if (!segment_is_named(transfer->name, transfer->info.segment_id))
 		return -EAGAIN;
 	err = evr_peer_attach(&transfer->peer, transfer->segment, NULL);
 	if (err)
@@ -406,7 +381,7 @@ static int try_join(struct transfer *transfer)
 	if (err)
 		return err;
 	err = join_locked(transfer);
-	unlock_segment(transfer);
+	segment_unlock(transfer->segment);
 	return err;
 }
 
@@ -485,10 +460,10 @@ void transfer_leave(struct transfer *transfer)
 
 	/* Detached under the lock: of two that leave, the second sees that the first has gone. */
 	if (is_locked && !transfer->info.keep && !side_is_here(transfer, transfer->other) &&
-	    is_still_named(transfer))
+	    segment_is_named(transfer->name, transfer->info.segment_id))
 		evr_segment_remove(transfer->name);
 	detach(transfer);
 	if (is_locked)
-		unlock_segment(transfer);
+		segment_unlock(transfer->segment);
 	close_all(transfer);
 }
