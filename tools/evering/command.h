@@ -67,6 +67,8 @@ extern const struct command send_command;
 extern const struct command recv_command;
 #ifdef HAVE_DRIVER
 extern const struct command relay_command;
+extern const struct command serve_command;
+extern const struct command fetch_command;
 #endif
 extern const struct command demo_command;
 extern const struct command bench_command;

@@ -32,6 +32,8 @@ const struct command *const commands[] = {
 	&recv_command,
 #ifdef HAVE_DRIVER
 	&relay_command,
+	&serve_command,
+	&fetch_command,
 #endif
 	&demo_command,
 	&bench_command,
