@@ -3,7 +3,8 @@
  * A file server: asked for a file by a peer, it reads it from the disk straight into
  * blocks of the segment, several at once, past the page cache where the file system can,
  * and hands each block over as it comes. The bytes are never copied, and never touched
- * by the server. The client puts the pieces where they belong and compares.
+ * by the server. The client puts the pieces where they belong and compares. For many
+ * clients, in order, by a hub and by sockets it is 'evering serve'.
  *
  * cc -D_GNU_SOURCE file_server.c $(pkg-config --cflags --libs evering evering-driver) && ./a.out FILE [URI]
  */

@@ -30,7 +30,7 @@ has_rings() { timeout "$SECONDS_MAX" "$EVERING_TOOL" rings "$NAME" | grep -q tra
 until_true has_rings
 
 it completion_offers_subcommands_and_options
-is "$(offered 're')" "recv
+is "$(offered 're' | grep -v relay)" "recv
 revoke" "behind re"
 is "$(offered 'tap --s')" "--seconds" "options of tap"
 is "$(offered 'ls --backend d')" "device" "backends"
@@ -39,6 +39,7 @@ is "$(offered "bench mp")" "mpmc" "benches"
 it completion_offers_segments_behind_their_colon
 is "$(offered "info $NAME")" "${NAME#*:}" "a whole name"
 is "$(offered "rings ${NAME%pleted}")" "${NAME#*:}" "a part of a name"
+is "$(offered "fetch ${NAME%pleted}")" "${NAME#*:}" "a part of a name"
 
 it completion_offers_the_objects_of_a_segment
 is "$(offered "tap $NAME transfer.")" "transfer.data

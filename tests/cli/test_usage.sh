@@ -4,6 +4,12 @@
 # Seen to fail: tests/unit/controls, tool-usage-is-failure.
 . "$(dirname "$0")/tap.sh"
 
+# A tool that was built without the driver has none of these.
+with_driver=
+if "$EVERING_TOOL" --words | grep -qx relay; then
+	with_driver="relay serve fetch"
+fi
+
 it usage_without_subcommand_fails
 run
 ends_with 2
@@ -18,7 +24,7 @@ err_has "evering --help"
 it usage_help_lists_every_subcommand
 run --help
 ends_with 0
-for sub in create rm ls info peers rings slots hz top tap events gc revoke doctor send recv demo bench; do
+for sub in create rm ls info peers rings slots hz top tap events gc revoke doctor send recv $with_driver demo bench; do
 	out_has "^  $sub "
 done
 err_is_empty
@@ -28,7 +34,7 @@ run --version
 ends_with 0
 out_has '^evering [0-9]+\.[0-9]+\.[0-9]+, kernel ABI [0-9]+$'
 
-for sub in create rm ls info peers rings slots hz top tap events gc revoke doctor send recv demo bench; do
+for sub in create rm ls info peers rings slots hz top tap events gc revoke doctor send recv $with_driver demo bench; do
 	it "usage_${sub}_help_is_printed"
 	run $sub --help
 	ends_with 0
@@ -54,7 +60,7 @@ for sub in create rm ls info peers rings slots hz top tap events gc revoke docto
 	out_has '^--help$'
 done
 
-for sub in create rm info peers rings slots hz top tap events gc send recv bench; do
+for sub in create rm info peers rings slots hz top tap events gc send recv $with_driver bench; do
 	it "usage_${sub}_without_operand_fails"
 	run $sub
 	ends_with 2
@@ -75,6 +81,61 @@ for sub in create info peers events send recv; do
 		err_has "^evering: $sub: .*: .+"
 	done
 done
+
+for sub in $with_driver; do
+	second=
+	[ $sub = relay ] || second=file
+	for name in '' '.hidden' 'a/b' 'a b' 'nowhere:x' "$EVERING_BACKEND:"; do
+		it "usage_${sub}_bad_name_'${name}'_fails"
+		run $sub "$name" $second
+		ends_with 2
+		err_has "^evering: $sub: .*: .+"
+	done
+
+	it "usage_${sub}_operand_too_many_fails"
+	run $sub one two three
+	ends_with 2
+	err_has "^evering: $sub: '(two|three)' is one operand too many"
+done
+
+if [ -n "$with_driver" ]; then
+	it usage_relay_wants_one_address
+	run relay "$(uri a)"
+	ends_with 2
+	err_has 'one of --listen and --connect is wanted'
+	run relay --listen - --connect - "$(uri a)"
+	ends_with 2
+	err_has 'one of --listen and --connect is wanted'
+
+	for address in nonsense unix: tcp: tcp:x tcp:1:2:3 tcp:localhost: \
+		"unix:$(head -c 200 /dev/zero | tr '\0' x)"; do
+		it "usage_relay_address_${address}_fails"
+		run relay --listen "$address" "$(uri a)"
+		ends_with 2
+		err_has '^evering: relay: .*(is not unix:PATH|wanted is tcp:HOST:PORT|path has 1 to 107 bytes)'
+	done
+
+	it usage_serve_at_standard_input_fails
+	run serve --listen - "$(uri a)" "$WORK"
+	ends_with 2
+	err_has 'standard input is no place to listen at'
+
+	for clients in 0 225 x; do
+		for sub in relay serve; do
+			it "usage_${sub}_clients_${clients}_fails"
+			run $sub --clients $clients "$(uri a)" "$WORK"
+			ends_with 2
+			err_has "^evering: $sub: --clients: "
+		done
+	done
+
+	for hub in '' 1234567890123456789012345; do
+		it "usage_relay_hub_'${hub}'_fails"
+		run relay --hub "$hub" --listen - "$(uri a)"
+		ends_with 2
+		err_has '^evering: relay: --hub: a name has 1 to 24 bytes'
+	done
+fi
 
 for size in x -1 1.2.3 12Q 0x10 99999999999E 1e400; do
 	it "usage_size_${size}_fails"

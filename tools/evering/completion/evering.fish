@@ -16,7 +16,7 @@ function __evering_names
 		case tap
 			# Its first operand is a segment, its second one of the objects there.
 			evering --names $before[2] 2>/dev/null
-		case rm info peers rings slots hz top events gc revoke send recv
+		case rm info peers rings slots hz top events gc revoke send recv relay serve fetch
 			evering --names 2>/dev/null
 	end
 end
