@@ -9,7 +9,7 @@
 #include "driver/driver.h"
 
 _Thread_local char evr_thread_token;
-const struct row *const evr_rows[EVR_OPS_NR];
+const struct row *const evr_rows[ROWS_NR];
 
 int evr_life_bad(const struct evr_driver *d)
 {
