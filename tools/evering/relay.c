@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "address.h"
+#include "acceptor.h"
 #include "command.h"
 #include "message.h"
 #include "progress.h"
@@ -53,6 +53,7 @@ struct client {
 struct relay {
 	struct loop loop;
 	struct address address;
+	struct acceptor acceptor;
 	struct seat seat; /* where we are the host */
 	struct progress progress;
 	struct client *clients;
@@ -60,8 +61,6 @@ struct relay {
 	uint64_t now, begun; /* clients: there are, there were */
 	uint64_t outcomes[STREAM_OUTCOMES];
 	uint64_t in, out; /* bytes: into the segment, out of it */
-	int listener; /* -1: none */
-	bool is_accepting;
 	bool failed; /* not a client: the relay itself */
 };
 
@@ -194,39 +193,16 @@ static int client_join(struct client *client, int in_fd, int out_fd)
 	return err;
 }
 
-static void accepted(struct evr_driver *driver, const struct evr_completion *done)
+static void client_came(int fd)
 {
-	struct client *client;
+	struct client *client = client_new();
 
-	(void)driver;
-	relay.is_accepting = false;
-	if (done->res == -ECANCELED || done->res == -ECONNABORTED || done->res == -EINTR)
-		return;
-	if (done->res < 0) {
-		message_system(relay.address.text, done->res);
-		relay.failed = relay.loop.stop = true;
-		return;
-	}
-	client = client_new();
 	if (!client) {
-		close(done->res);
+		close(fd);
 		return;
 	}
 	client_begin(client);
-	client_join(client, done->res, done->res);
-}
-
-static bool accept_begin(void)
-{
-	struct evr_op op =
-		evr_op_then(evr_op_accept(relay.listener, NULL, NULL, 0), accepted, NULL);
-
-	if (relay.listener < 0 || relay.is_accepting || !may_begin())
-		return false;
-	relay.is_accepting = true;
-	if (!loop_submit(&relay.loop, &op, NULL))
-		relay.is_accepting = false;
-	return relay.is_accepting;
+	client_join(client, fd, fd);
 }
 
 static void connected(struct evr_driver *driver, const struct evr_completion *done)
@@ -277,7 +253,7 @@ static bool connect_begin(struct client *client)
 static bool welcome(void)
 {
 	struct client *client;
-	int in, out;
+	int in, out, err;
 
 	if (!relay.seat.is_host || !may_begin())
 		return false;
@@ -289,7 +265,12 @@ static bool welcome(void)
 	relay.spare = NULL;
 	client_begin(client);
 	evr_channel_bind(&client->stream.ch, &relay.seat.heap, &relay.seat.heap);
-	if (relay.address.is_stdio && !address_take_stdio(&in, &out))
+	if (!relay.address.is_stdio)
+		return true;
+	err = address_take_stdio(&in, &out);
+	if (err)
+		stream_stop(&client->stream, STREAM_FAILED, -err);
+	else
 		stream_begin(&client->stream, in, out);
 	return true;
 }
@@ -307,7 +288,7 @@ static bool client_turn(struct client *client)
 static bool turn(void *arg)
 {
 	struct client **at = &relay.clients, *client;
-	bool did = accept_begin();
+	bool did = may_begin() && acceptor_turn(&relay.acceptor);
 
 	(void)arg;
 	did |= welcome();
@@ -336,7 +317,7 @@ static int open_sides(void)
 	struct client *client;
 	int in, out, err;
 
-	relay.listener = -1;
+	relay.acceptor = (struct acceptor){ &relay.loop, &relay.address, client_came, .fd = -1 };
 	if (connect_text) {
 		err = meeting_host(&relay.seat, clients_max, keep);
 		if (err)
@@ -349,10 +330,8 @@ static int open_sides(void)
 		err = loop_add(&relay.loop, &relay.seat.sleeper);
 		return err ? message_failed(relay.seat.name, err) : 0;
 	}
-	if (!relay.address.is_stdio) {
-		relay.listener = address_listen(&relay.address);
-		return relay.listener < 0 ? EXIT_FAILED : 0;
-	}
+	if (!relay.address.is_stdio)
+		return acceptor_open(&relay.acceptor);
 	client = client_new();
 	err = client ? address_take_stdio(&in, &out) : -ENOMEM;
 	if (err)
@@ -376,10 +355,7 @@ static void close_sides(void)
 		relay.clients = client->next;
 		client_end(client);
 	}
-	if (relay.listener >= 0) {
-		close(relay.listener);
-		address_forget(&relay.address);
-	}
+	acceptor_close(&relay.acceptor);
 	free(relay.spare);
 	loop_remove(&relay.loop, &relay.seat.sleeper);
 	if (relay.seat.peer)
@@ -406,7 +382,7 @@ static void write_json(const char *mode)
 
 static int exit_status(void)
 {
-	if (relay.failed)
+	if (relay.failed || relay.acceptor.failed)
 		return EXIT_FAILED;
 	if (!count)
 		return EXIT_OK;

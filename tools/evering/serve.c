@@ -8,7 +8,7 @@
 
 #include <evering/driver_resource.h>
 
-#include "address.h"
+#include "acceptor.h"
 #include "command.h"
 #include "message.h"
 #include "progress.h"
@@ -39,6 +39,7 @@ struct server {
 	struct loop loop;
 	struct seat seat;
 	struct address address;
+	struct acceptor acceptor;
 	struct progress progress;
 	struct session *sessions;
 	struct session *spare; /* for the next guest */
@@ -46,8 +47,8 @@ struct server {
 	uint64_t outcomes[SESSION_OUTCOMES];
 	uint64_t bytes;
 	uint16_t region;
-	int dir_fd, listener; /* listener: -1 if there is none */
-	bool is_accepting, failed;
+	int dir_fd;
+	bool failed; /* not a client: the server itself */
 };
 
 static struct server server;
@@ -122,45 +123,22 @@ static bool welcome(void)
 	return true;
 }
 
-static void accepted(struct evr_driver *driver, const struct evr_completion *done)
+static void client_came(int fd)
 {
-	struct session *session;
+	struct session *session = session_make(&session_http);
 
-	(void)driver;
-	server.is_accepting = false;
-	if (done->res == -ECANCELED || done->res == -ECONNABORTED || done->res == -EINTR)
-		return;
-	if (done->res < 0) {
-		message_system(server.address.text, done->res);
-		server.failed = server.loop.stop = true;
-		return;
-	}
-	session = session_make(&session_http);
 	if (!session) {
-		close(done->res);
+		close(fd);
 		return;
 	}
-	session->fd = done->res;
+	session->fd = fd;
 	session_begin(session);
-}
-
-static bool accept_begin(void)
-{
-	struct evr_op op =
-		evr_op_then(evr_op_accept(server.listener, NULL, NULL, 0), accepted, NULL);
-
-	if (server.listener < 0 || server.is_accepting || !may_begin())
-		return false;
-	server.is_accepting = true;
-	if (!loop_submit(&server.loop, &op, NULL))
-		server.is_accepting = false;
-	return server.is_accepting;
 }
 
 static bool turn(void *arg)
 {
 	struct session **at = &server.sessions, *session;
-	bool did = accept_begin();
+	bool did = may_begin() && acceptor_turn(&server.acceptor);
 
 	(void)arg;
 	did |= welcome();
@@ -188,18 +166,17 @@ static int open_sides(const char *dir)
 {
 	int err;
 
-	server.listener = -1;
+	server.acceptor = (struct acceptor){ &server.loop, &server.address, client_came, .fd = -1 };
 	server.dir_fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (server.dir_fd < 0)
 		return message_system(dir, errno);
 	err = meeting_host(&server.seat, clients_max, keep);
 	if (err)
 		return err;
-	if (listen_text) {
-		server.listener = address_listen(&server.address);
-		if (server.listener < 0)
-			return EXIT_FAILED;
-	}
+	if (listen_text)
+		err = acceptor_open(&server.acceptor);
+	if (err)
+		return err;
 	server.seat.sleeper = (struct sleeper){ .peer = server.seat.peer,
 						.needs = needs,
 						.max = EVR_HUB_NEEDS +
@@ -224,10 +201,7 @@ static void close_sides(void)
 	}
 	if (server.spare)
 		session_free(server.spare);
-	if (server.listener >= 0) {
-		close(server.listener);
-		address_forget(&server.address);
-	}
+	acceptor_close(&server.acceptor);
 	loop_remove(&server.loop, &server.seat.sleeper);
 	if (server.seat.peer)
 		meeting_leave(&server.seat);
@@ -281,7 +255,9 @@ static int run(int operands_nr, char **operands)
 	close_sides();
 	if (json)
 		write_json(mode);
-	return status ? status : server.failed ? EXIT_FAILED : EXIT_OK;
+	if (server.failed || server.acceptor.failed)
+		return EXIT_FAILED;
+	return status;
 }
 
 const struct command serve_command = {
