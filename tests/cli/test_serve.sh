@@ -16,6 +16,7 @@ random "$DIR/one" 1
 random "$DIR/piece" 65536
 random "$DIR/more" 65537
 random "$DIR/odd" 300001
+random "$DIR/many" 8388608
 random "$DIR/big" 67108864
 echo hello >"$DIR/sub/small"
 echo secret >"$WORK/secret"
@@ -107,7 +108,7 @@ it serve_8_clients_at_once
 clients=
 for i in 1 2 3 4 5 6 7 8; do
 	(
-		timeout "$SECONDS_MAX" "$EVERING_TOOL" fetch "$NAME" big >"$GOT.$i"
+		timeout "$SECONDS_MAX" "$EVERING_TOOL" fetch "$NAME" many >"$GOT.$i"
 		echo $? >"$WORK/status.$i"
 	) &
 	clients="$clients $!"
@@ -115,7 +116,7 @@ done
 wait $clients
 for i in 1 2 3 4 5 6 7 8; do
 	is "$(cat "$WORK/status.$i")" 0 "status of client $i"
-	same "$DIR/big" "$GOT.$i"
+	same "$DIR/many" "$GOT.$i"
 	rm -f "$GOT.$i"
 done
 
@@ -298,7 +299,7 @@ if command -v wget >/dev/null 2>&1; then
 	clients=
 	for i in 1 2 3 4 5 6 7 8; do
 		(
-			timeout "$SECONDS_MAX" wget -q -O "$GOT.$i" "http://127.0.0.1:$PORT/big"
+			timeout "$SECONDS_MAX" wget -q -O "$GOT.$i" "http://127.0.0.1:$PORT/many"
 			echo $? >"$WORK/status.$i"
 		) &
 		clients="$clients $!"
@@ -312,7 +313,7 @@ if command -v wget >/dev/null 2>&1; then
 	for i in 1 2 3 4 5 6 7 8; do
 		is "$(cat "$WORK/status.$i")" 0 "status of client $i"
 		is "$(cat "$WORK/status.odd.$i")" 0 "status of fetch $i"
-		same "$DIR/big" "$GOT.$i"
+		same "$DIR/many" "$GOT.$i"
 		same "$DIR/odd" "$GOT.odd.$i"
 		rm -f "$GOT.$i"
 	done
