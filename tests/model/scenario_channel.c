@@ -345,3 +345,86 @@ SCENARIO(channel_next) = {
 	.check = { { MODEL_SC, 1, 0, 0 } },
 	.longer = { { MODEL_SC, 2, 0, 0 }, { MODEL_TSO, 1, 0, 1 }, { MODEL_WEAK, 1, 0, 1 } },
 };
+
+/*
+ * A sender that nobody has met dies, or goes after it has shut its direction, and the next
+ * one comes: what that sends is received in its own session, as far as it was granted there.
+ */
+static void shut_and_leave(struct evr_peer *peer, void *state)
+{
+	struct state *s = state;
+
+	if (model_pick(2)) {
+		MODEL_CHECK(!evr_channel_shutdown(&s->b, EVR_SHUT_SEND));
+		evr_channel_close(&s->b);
+		s->b_over = true;
+	} else {
+		/* Without a look at who is there, as a close has one. */
+		model_detach();
+	}
+}
+
+static bool last_has_left(void *state)
+{
+	return ((struct state *)state)->b_over || model_ended(1);
+}
+
+static void come_next_and_send(struct evr_peer *peer, void *state)
+{
+	struct state *s = state;
+	int err;
+
+	model_until(last_has_left, s);
+	while ((err = evr_channel_open(&s->next, peer, "c", EVR_CHANNEL_B, 0))) {
+		MODEL_CHECK(err == -EBUSY);
+		evr_pause();
+	}
+	while (s->sent < s->items) {
+		err = send_one(s, &s->next);
+		MODEL_CHECK(!err || err == -ENOBUFS || err == -ENOTCONN);
+		if (err)
+			evr_pause();
+	}
+}
+
+static void recv_of_each(struct evr_peer *peer, void *state)
+{
+	struct state *s = state;
+	bool is_over;
+	int err;
+
+	while (s->received < s->items) {
+		err = recv_one(s, &s->a);
+		MODEL_CHECK(!err || err == -EAGAIN || err == -ENOTCONN || err == -EPIPE ||
+			    err == -EOWNERDEAD);
+		/* Who has shut its direction is still there. */
+		is_over = last_has_left(s);
+		if ((err == -EPIPE || err == -EOWNERDEAD) && evr_channel_forget(&s->a))
+			MODEL_CHECK(!is_over);
+		if (err)
+			evr_pause();
+	}
+}
+
+static void setup_unmet(void *state)
+{
+	struct state *s = state;
+
+	make(s, 2, 1);
+	MODEL_CHECK(!evr_channel_open(&s->a, model_peer(0), "c", EVR_CHANNEL_A, 0));
+	MODEL_CHECK(!evr_channel_open(&s->b, model_peer(1), "c", EVR_CHANNEL_B, 0));
+	name_words(s);
+}
+
+SCENARIO(channel_next_sender) = {
+	.name = "channel-next-sender",
+	.flags = MODEL_PEERS_CHANGE,
+	.state_sz = sizeof(struct state),
+	.shared_sz = 16 << 10,
+	.procs = { { "receiver", recv_of_each },
+		   { "sender", shut_and_leave },
+		   { "next", come_next_and_send } },
+	.setup = setup_unmet,
+	.check = { { MODEL_SC, 1, 0, 0 } },
+	.longer = { { MODEL_SC, 2, 0, 0 }, { MODEL_TSO, 1, 0, 1 }, { MODEL_WEAK, 1, 0, 1 } },
+};

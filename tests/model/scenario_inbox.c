@@ -17,6 +17,7 @@ struct state {
 	uint32_t items; /* of each sender */
 	uint64_t sent[MODEL_PROCS_MAX]; /* by calls that came back, by who sent it */
 	uint64_t got[MODEL_PROCS_MAX]; /* the highest that was popped */
+	bool all_known; /* no sender has come and gone without having been met */
 	bool may_skip; /* a receiver has died, and perhaps popped one more */
 };
 
@@ -70,7 +71,7 @@ static void take(struct state *s, uint64_t value, struct evr_peer_id from)
 	s->got[who]++;
 	/* The third sender has the slot of the first, who may have gone unmet. */
 	MODEL_CHECK(from.slot == (who < SENDERS ? who : 0));
-	if (from.incarnation || !model_ended(who))
+	if (from.incarnation || s->all_known || !model_ended(who))
 		MODEL_CHECK(from.incarnation == (who < SENDERS ? 1 : 2));
 }
 
@@ -292,6 +293,60 @@ SCENARIO(inbox_successor) = {
 	.setup = setup_followed,
 	.check = { { MODEL_SC, 1, 0, 0 } },
 	.longer = { { MODEL_SC, 2, 0, 0 }, { MODEL_WEAK, 1, 0, 1 } },
+};
+
+/* The first was met; what it has left is its own, whatever the next one says while we look. */
+static void go(struct evr_peer *peer, void *state)
+{
+	model_detach();
+}
+
+static void follow_only(struct evr_peer *peer, void *state)
+{
+	struct state *s = state;
+
+	model_until(sender_is_gone, s);
+	MODEL_CHECK(evr_reap_dead(model_auditor(), NULL) >= 0);
+	MODEL_CHECK(model_attach(0));
+	MODEL_CHECK(!evr_inbox_join(&s->senders[3], peer, "i", 0));
+}
+
+static void pop_last(struct evr_peer *peer, void *state)
+{
+	struct state *s = state;
+
+	while (s->got[0] < 2)
+		if (!pop_one(s, &s->box))
+			evr_pause();
+}
+
+static void setup_met(void *state)
+{
+	struct state *s = state;
+	struct evr_peer_id from;
+	uint64_t value;
+
+	make(s, 1);
+	join(s, 0);
+	for (value = 1; value <= 2; value++)
+		MODEL_CHECK(evr_inbox_push(&s->senders[0], &value, 1) == 1);
+	MODEL_CHECK(evr_inbox_pop(&s->box, &value, 1, &from) == 1);
+	take(s, value, from);
+	s->all_known = true;
+}
+
+SCENARIO(inbox_met) = {
+	.name = "inbox-successor-of-known",
+	.flags = MODEL_PEERS_CHANGE,
+	.state_sz = sizeof(struct state),
+	.shared_sz = 12 << 10,
+	.procs = { { "sender", go },
+		   { "idle", idle },
+		   { "receiver", pop_last },
+		   { "successor", follow_only, .absent = true } },
+	.setup = setup_met,
+	.check = { { MODEL_SC, 1, 0, 0 } },
+	.longer = { { MODEL_SC, 3, 0, 0 }, { MODEL_WEAK, 2, 0, 1 } },
 };
 
 /* One that lies about its lane: the other's messages arrive all the same. */
