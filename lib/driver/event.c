@@ -66,6 +66,18 @@ static bool op_goes_on(struct evr_driver *d, struct slot *s, struct extra *extra
 	return exact_goes_on(extra, res, !again || s->flags & S_CANCEL);
 }
 
+/*
+ * A signal that comes while the kernel makes a thread for an op has it end as if it had been
+ * cancelled (6.1), and it has not begun. What we asked for, a chain that was broken, and
+ * what a caller does with SQEs of its own, are cancelled in truth.
+ */
+static int canceled_or_interrupted(const struct slot *s)
+{
+	if (s->flags & (S_CANCEL | S_LINKED) || s->way != EVR_SUPPORT_NATIVE || s->op == EVR_OP_RAW)
+		return -ECANCELED;
+	return -EINTR;
+}
+
 void evr_event(struct evr_driver *d, struct slot *s, uint32_t index, int res, uint32_t cflags)
 {
 	const struct row *row = evr_rows[s->op];
@@ -73,6 +85,8 @@ void evr_event(struct evr_driver *d, struct slot *s, uint32_t index, int res, ui
 
 	if (UNLIKELY(res <= RESTART_FIRST && res >= RESTART_LAST))
 		res = -EINTR;
+	else if (UNLIKELY(res == -ECANCELED))
+		res = canceled_or_interrupted(s);
 	if (!more) {
 		d->in_flight--;
 		if (s->flags & S_LISTED) {

@@ -543,9 +543,70 @@ static void writable_when_there_is_a_slot(void **state)
 	assert_int_equal(loop_close(state), 0);
 }
 
+/* Less than asked for of a file: by its end, over a hole, by a limit; with EXACT the sum. */
+static void file_io_is_short_at_ends_and_limits(void **state)
+{
+	struct loop *loop = *state;
+	int file = memfd_create("short", MFD_CLOEXEC), exact;
+	static char page[8192], back[8192];
+	struct rlimit old, limit;
+	struct evr_op op;
+
+	memset(page, 'p', sizeof(page));
+	for (exact = 0; exact < 2; exact++) {
+		assert_int_equal(ftruncate(file, 0), 0);
+		assert_int_equal(ftruncate(file, 10000), 0);
+		op = evr_op_flagged(evr_op_read(file, back, 8192, 6000), exact ? EVR_OP_EXACT : 0);
+		memset(back, 'b', sizeof(back));
+		assert_int_equal(loop_do(loop, op), 4000);
+		assert_int_equal(back[0] | back[3999], 0);
+		assert_int_equal(back[4000], 'b');
+		op.off = 10000;
+		assert_int_equal(loop_do(loop, op), 0);
+		assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+		limit = old;
+		limit.rlim_cur = 6000;
+		signal(SIGXFSZ, SIG_IGN);
+		assert_int_equal(ftruncate(file, 0), 0);
+		assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+		op = evr_op_flagged(evr_op_write(file, page, 8192, 0), exact ? EVR_OP_EXACT : 0);
+		assert_int_equal(loop_do(loop, op), 6000);
+		op.off = 6000;
+		assert_int_equal(loop_do(loop, op), -EFBIG);
+		assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+		signal(SIGXFSZ, SIG_DFL);
+		assert_int_equal(lseek(file, 0, SEEK_END), 6000);
+	}
+	close(file);
+}
+
+/* Memory that the kernel does not pin for us is plain, and can be used. */
+static void region_that_may_only_be_read_is_plain(void **state)
+{
+	struct loop *loop = *state;
+	char *page = mmap(NULL, 8192, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int file = memfd_create("plain", MFD_CLOEXEC);
+	struct evr_driver_caps caps;
+	uint16_t region;
+
+	assert_int_equal(evr_region_add(loop->d, page, 8192, &region), 0);
+	assert_int_equal(evr_region_is_fixed(loop->d, region), 0);
+	evr_driver_caps(loop->d, &caps);
+	assert_int_equal(caps.buffers_error, loop->mode == EVR_DRIVER_NONE ? 0 : -EFAULT);
+	assert_int_equal(loop_do(loop, evr_op_in(evr_op_write(file, NULL, 8192, 0), region, 0)),
+			 8192);
+	assert_int_equal(loop_do(loop, evr_op_in(evr_op_read(file, NULL, 1, 0), region, 0)),
+			 -EFAULT);
+	assert_int_equal(evr_region_remove(loop->d, region), 0);
+	munmap(page, 8192);
+	close(file);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		EACH_MODE_TEST(file_io_is_short_at_ends_and_limits),
+		EACH_MODE_TEST(region_that_may_only_be_read_is_plain),
 		cmocka_unit_test(smallest_rings_cancel_and_multishot),
 		cmocka_unit_test(queue_that_nobody_takes_from),
 		EACH_MODE_TEST(fixed_file_is_no_fd_of_the_pool),

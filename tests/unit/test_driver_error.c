@@ -93,7 +93,7 @@ static void every_error_ends_each_op_once(void **state)
 	struct loop *loop = *state;
 	struct files f = { .file = memfd_create("errors", MFD_CLOEXEC) };
 	struct seen seen;
-	int kind, err, again;
+	int kind, nr, err, again;
 	char drained[16];
 
 	if (!kernel_injects(loop)) {
@@ -104,11 +104,16 @@ static void every_error_ends_each_op_once(void **state)
 	assert_int_equal(pwrite(f.file, "four", 4, 0), 4);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, f.pair), 0);
 	for (kind = 0; kind < KINDS; kind++) {
-		for (err = 1; err < 134; err++) {
+		for (nr = 1; nr < 134; nr++) {
+			err = nr;
 			loop_submit(loop, op_of(&f, kind), &seen);
 			replace_by(loop, -err);
 			loop_finish(loop, &seen);
-			again = err == EINTR || err == EAGAIN || err == EOPNOTSUPP;
+			again = err == EINTR || err == EAGAIN || err == EOPNOTSUPP ||
+				err == ECANCELED;
+			/* Cancelled by nobody: it was interrupted. */
+			if (err == ECANCELED)
+				err = EINTR;
 			if (seen.res != -err && !(again && seen.res >= 0))
 				fail_msg("op %d, error %d: %d", kind, err, seen.res);
 			if (kind == 8 && seen.res >= 0)
@@ -121,6 +126,34 @@ static void every_error_ends_each_op_once(void **state)
 	close(f.file);
 	close(f.pair[0]);
 	close(f.pair[1]);
+}
+
+/* EAGAIN of a file: tried four times more, and then told. */
+static void again_is_tried_a_few_times_and_then_told(void **state)
+{
+	struct loop *loop = *state;
+	struct files f = { .file = memfd_create("again", MFD_CLOEXEC), .pair = { -1, -1 } };
+	struct evr_driver_stats stats;
+	struct seen seen;
+	int tries;
+
+	if (!kernel_injects(loop)) {
+		close(f.file);
+		skip();
+	}
+	loop_submit(loop, op_of(&f, 2), &seen);
+	for (tries = 1; tries <= 5; tries++) {
+		assert_int_equal(seen.all, 0);
+		assert_true(loop->d->ring.tail != loop->d->ring.sent);
+		replace_by(loop, -EAGAIN);
+		/* One turn: what starts again is in the ring, and not handed over. */
+		assert_true(evr_driver_run(loop->d, 0, 0) >= 0);
+	}
+	assert_int_equal(seen.terminal, 1);
+	assert_int_equal(seen.res, -EAGAIN);
+	assert_int_equal(evr_driver_stats(loop->d, &stats), 0);
+	assert_int_equal(stats.retries, 4);
+	close(f.file);
 }
 
 /* --- signals --- */
@@ -176,6 +209,22 @@ static void ends_in_storm(struct loop *loop, struct seen *seen, int *interrupted
 	fail_msg("%d in place of %d, flags %#x", res, wanted, seen->flags);
 }
 
+/* An op that holds no file of its own may be told that it was interrupted; then it did nothing. */
+static void done_in_storm(struct loop *loop, struct evr_op op, int *interrupted, int wanted)
+{
+	uint64_t deadline = pair_deadline();
+	struct seen seen;
+
+	do {
+		CHECK(evr_now_ns() < deadline);
+		loop_submit(loop, op, &seen);
+	} while (finish_in_storm(loop, &seen, interrupted) == -EINTR);
+	if (seen.res == wanted)
+		return;
+	storm(0);
+	fail_msg("%d in place of %d, flags %#x", seen.res, wanted, seen.flags);
+}
+
 /* A handler every 50 us: sleeps end, ops do not, and none is done twice. */
 static void signals_without_end_end_no_op(void **state)
 {
@@ -196,7 +245,12 @@ static void signals_without_end_end_no_op(void **state)
 		pthread_join(thread, NULL);
 		loop_submit(loop, evr_op_timer(evr_now_ns() + 1000000, 0), &seen);
 		ends_in_storm(loop, &seen, &interrupted, 0);
-		loop_submit(loop, evr_op_write(file, page, sizeof(page), 0), &seen);
+		done_in_storm(loop, evr_op_write(file, page, sizeof(page), 0), &interrupted,
+			      (int)sizeof(page));
+		/* One that goes on by itself has its file, and is never interrupted. */
+		loop_submit(loop,
+			    evr_op_flagged(evr_op_write(file, page, sizeof(page), 0), EVR_OP_EXACT),
+			    &seen);
 		ends_in_storm(loop, &seen, &interrupted, (int)sizeof(page));
 		loop_submit(loop, evr_op_fsync(file), &seen);
 		ends_in_storm(loop, &seen, &interrupted, 0);
@@ -471,6 +525,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		EACH_MODE_TEST(every_error_ends_each_op_once),
+		EACH_MODE_TEST(again_is_tried_a_few_times_and_then_told),
 		EACH_MODE_TEST(signals_without_end_end_no_op),
 		cmocka_unit_test(overflow_loses_nothing),
 		cmocka_unit_test(overflow_of_a_multishot_loses_no_connection),

@@ -97,9 +97,12 @@ static void socket_send_waits_for_room(void **state)
 	struct seen seen;
 	struct ends e;
 	size_t got = 0;
-	int i, ret;
+	int i, ret, small = 65536;
 
 	ends_open(loop, &e);
+	/* Else the kernel grows them until it all fits, if it is given the time. */
+	assert_int_equal(setsockopt(e.client, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)), 0);
+	assert_int_equal(setsockopt(e.server, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small)), 0);
 	for (i = 0; i < (int)sizeof(out); i++)
 		out[i] = (char)(i * 31 >> 3);
 	loop_submit(loop, evr_op_flagged(evr_op_send(e.client, out, sizeof(out), 0), EVR_OP_EXACT),
