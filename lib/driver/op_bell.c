@@ -213,8 +213,9 @@ static void hub_heard(struct evr_driver *d, const struct evr_completion *done)
 
 	hub->poll_id = 0;
 	hub->parked = 0;
+	/* For a peer that has gone nobody will ask. */
 	if (!done->res)
-		hub->pending |= done->value;
+		hub->pending |= hub->peer ? done->value : 0;
 	else if (done->res == -EOWNERDEAD)
 		hub_fail(hub, done->res);
 	else if (done->res != -ECANCELED)
