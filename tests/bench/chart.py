@@ -5,8 +5,9 @@ import math
 from collections import namedtuple
 from xml.sax.saxutils import escape
 
-WIDTH, HEIGHT = 760, 420
-LEFT, RIGHT, TOP, BOTTOM = 76, 216, 44, 52
+LEFT, RIGHT, TOP, BOTTOM = 76, 544, 44, 368  # of the axes
+HEIGHT, KEY, KEY_STEP = BOTTOM + 52, RIGHT + 16, 18
+LETTER = 7.2  # pixels of a wide one, of the 12 that the text is high
 COLOURS = ["#0b6e4f", "#c1440e", "#2d5da1", "#8a4fa3", "#b58900", "#5c5c5c", "#d6336c", "#1098ad"]
 
 # points: [(x, y)]; is_ours: drawn thick.
@@ -48,9 +49,9 @@ def text(x, y, words, anchor="middle", more=""):
 
 
 def axes(chart, x_scale, y_scale, y_ticks):
-    right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
+    right, bottom = RIGHT, BOTTOM
     parts = [text(LEFT, 24, chart.title, "start", ' font-size="16"'),
-             text((LEFT + right) / 2, HEIGHT - 12, chart.x_text),
+             text((LEFT + right) / 2, BOTTOM + 40, chart.x_text),
              text(16, (TOP + bottom) / 2, chart.y_text, "middle",
                   ' transform="rotate(-90 16 %.1f)"' % ((TOP + bottom) / 2))]
     for value in y_ticks:
@@ -69,8 +70,8 @@ def curve(line, colour, place, x_scale, y_scale):
     width = 3 if line.is_ours else 1.5
     dash = "" if place < len(COLOURS) else ' stroke-dasharray="5 3"'
     path = "M" + "L".join("%.1f %.1f" % place for place in places)
-    y = TOP + 18 * place
-    key = WIDTH - RIGHT + 16
+    y = TOP + KEY_STEP * place
+    key = KEY
     return (['<path d="%s" stroke="%s" stroke-width="%s"%s fill="none"/>' % (path, colour, width, dash)] +
             ['<circle cx="%.1f" cy="%.1f" r="%s" fill="%s"/>' % (x, at, width + 1, colour)
              for x, at in places] +
@@ -78,17 +79,24 @@ def curve(line, colour, place, x_scale, y_scale):
              text(key + 24, y + 4, line.name, "start")])
 
 
+def size(chart):
+    """Width and height, with room for the title and all of the key."""
+    names = max(len(line.name) for line in chart.lines)
+    width = max(KEY + 24 + LETTER * names, LEFT + LETTER * 16 / 12 * len(chart.title)) + 8
+    return math.ceil(width), max(HEIGHT, TOP + KEY_STEP * len(chart.lines) + 8)
+
+
 def draw(chart):
     """The chart as an SVG document."""
     ys = [y for line in chart.lines for _, y in line.points]
     y_ticks = decades(ys)
-    x_scale = Scale([value for value, _ in chart.ticks], LEFT, WIDTH - RIGHT, chart.x_is_log)
-    y_scale = Scale(y_ticks, HEIGHT - BOTTOM, TOP, True)
+    x_scale = Scale([value for value, _ in chart.ticks], LEFT, RIGHT, chart.x_is_log)
+    y_scale = Scale(y_ticks, BOTTOM, TOP, True)
     parts = axes(chart, x_scale, y_scale, y_ticks)
     for place, line in enumerate(chart.lines):
         parts += curve(line, COLOURS[place % len(COLOURS)], place, x_scale, y_scale)
     head = ('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" font-family="sans-serif" '
-            'font-size="12">' % (WIDTH, HEIGHT))
+            'font-size="12">' % size(chart))
     style = "<style>.grid{stroke:#ddd;fill:none}</style>"
-    ground = '<rect width="%d" height="%d" fill="#fff"/>' % (WIDTH, HEIGHT)
+    ground = '<rect width="%d" height="%d" fill="#fff"/>' % size(chart)
     return "\n".join([head, style, ground, *parts, "</svg>", ""])

@@ -91,8 +91,14 @@ def charts_are_svg_with_every_line(document, _):
         assert all(line.name in words for line in chart.lines), name
         points = sum(len(line.points) for line in chart.lines)
         assert len(list(root.iter(SVG + "circle"))) == points, name
+        width, height = (float(word) for word in root.get("viewBox").split()[2:])
         for circle in root.iter(SVG + "circle"):
-            assert 0 <= float(circle.get("cx")) <= 760 and 0 <= float(circle.get("cy")) <= 420, name
+            assert 76 <= float(circle.get("cx")) <= 544 and 44 <= float(circle.get("cy")) <= 368, name
+        for element in root.iter(SVG + "text"):
+            if element.get("text-anchor") == "start":  # the title and the key
+                wide = float(element.get("font-size", 12)) * 0.55 * len(element.text)
+                assert float(element.get("x")) + wide <= width, (name, element.text)
+            assert 0 <= float(element.get("y")) <= height, (name, element.text)
 
 
 def what_is_counted_is_told(document, _):

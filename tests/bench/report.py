@@ -235,7 +235,7 @@ def sizes_chart(benches):
     sizes = sorted({size for _, size, _ in pairs})
     if len(sizes) < 2:
         return None
-    return Chart("%s: %s" % (first["bench"], first["summary"]), "bytes of a message",
+    return Chart("%s: %s" % (first["bench"], first["summary"]), "bytes of each",
                  "bytes a second" if is_bytes else "a second",
                  [(size, size_text(size)) for size in sizes], True, by_name(pairs, ours), rate_text)
 
