@@ -104,6 +104,7 @@ struct evr_peer {
 	struct evr_a32 reap_manual; /* 1: the application reaps, see evr_reap_auto() */
 	pthread_mutex_t members_lock;
 	uint16_t *uses; /* evr_dir_join()s of each entry; NULL before the first */
+	struct evr_port_door *doors; /* under members_lock; port_far.c */
 	void *own; /* the backend's */
 };
 

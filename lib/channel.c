@@ -128,8 +128,7 @@ static bool plan_fits(const struct plan *c, struct evr_peer *peer, const struct 
 	struct evr_lane_geometry lane;
 	int k;
 
-	if (object->kind != EVR_KIND_CHANNEL || !evr_channel_view(peer, object, streams, &g) ||
-	    memcmp(&g, &c->geometry, sizeof(g)))
+	if (!evr_channel_view(peer, object, streams, &g) || memcmp(&g, &c->geometry, sizeof(g)))
 		return false;
 	for (k = 0; k < 2 * CHANNEL_STREAMS; k++) {
 		lane = c->lanes[k / 2];
@@ -156,7 +155,7 @@ static void turns_go_on(struct evr_peer *peer, const char *name, const uint64_t 
 }
 
 int evr_channel_have_half(struct evr_peer *peer, const char *name,
-			  const struct evr_channel_options *options)
+			  const struct evr_channel_options *options, bool replace)
 {
 	uint64_t last[2] = { OWNER_FREE, OWNER_FREE };
 	struct evr_channel_options o;
@@ -171,8 +170,13 @@ int evr_channel_have_half(struct evr_peer *peer, const char *name,
 	if (err)
 		return err;
 	if (evr_dir_find_in(peer, evr_peer_self(peer), name, &object)) {
+		if (object.kind != EVR_KIND_CHANNEL)
+			return evr_fail(-EEXIST, "this peer has an object '%s' that is no channel",
+					name);
 		if (plan_fits(&c, peer, &object))
 			return 0;
+		if (!replace)
+			return evr_fail(-EINVAL, "this peer has another channel '%s'", name);
 		owners = evr_dir_owners(peer, &object);
 		last[0] = owners ? evr_a64_load_acquire(&owners[0]) : OWNER_FREE;
 		last[1] = owners ? evr_a64_load_acquire(&owners[1]) : OWNER_FREE;

@@ -158,6 +158,10 @@ struct channel_terms {
 	struct evr_peer_id other; /* slot EVR_SLOT_ANY: whoever comes */
 	bool once; /* of that one we want to know when it cannot come any more */
 	uint64_t turn; /* its owner word, HELD; 0: any turn of it */
+	/* of a port, port_far.c */
+	const uint64_t *nonce; /* NULL: none */
+	const struct evr_a64 *ticket; /* control word of its object: while it lasts, we may be met */
+	uint32_t ticket_gen;
 };
 
 /* channel.c: as evr_channel_open(), on terms that hold before anybody can be met. */
@@ -166,10 +170,11 @@ int evr_channel_open_on(struct evr_channel *ch, struct evr_peer *peer, const cha
 
 /*
  * channel.c. In an isolated segment: have an own half of exactly these properties; one of
- * others is replaced, unless it is held (-EBUSY). 0; as evr_channel_create()
+ * others is replaced if @replace, unless it is held (-EBUSY), else refused (-EINVAL).
+ * Otherwise 0; -EEXIST it is no channel; as evr_channel_create()
  */
 int evr_channel_have_half(struct evr_peer *peer, const char *name,
-			  const struct evr_channel_options *options);
+			  const struct evr_channel_options *options, bool replace);
 
 /*
  * channel_far.c. Before the open: see that there is an own half, as another's is.
@@ -180,6 +185,12 @@ int evr_channel_far_prepare(struct evr_peer *peer, const char *name);
 /* After the open: the private part. @tail_off: bytes in the object. 0; -ENOMEM; -EBADMSG; -EBUSY */
 int evr_channel_far_begin(struct evr_channel *ch, uint64_t tail_off);
 void evr_channel_far_fini(struct evr_channel *ch);
+
+/*
+ * Have an own half like that of this peer, which others may have too: one that is there must
+ * fit. 0; -EINVAL; -ESTALE it has none; as evr_channel_create()
+ */
+int evr_channel_far_like(struct evr_peer *peer, struct evr_peer_id id, const char *name);
 
 /* Between begin and reset: whom it may meet. */
 void evr_channel_far_terms(struct evr_channel *ch, const struct channel_terms *terms);

@@ -36,6 +36,7 @@
 #include "backend.h"
 #include "dir.h"
 #include "internal.h"
+#include "port.h"
 
 /* Names nobody: no turn is like this. */
 #define LINK_NONE UINT64_MAX
@@ -98,6 +99,16 @@ int evr_channel_far_prepare(struct evr_peer *peer, const char *name)
 	return err ? err :
 		     evr_fail(-EINVAL, "'%s' is an object of kind %u, or no channel", name,
 			      object.kind);
+}
+
+int evr_channel_far_like(struct evr_peer *peer, struct evr_peer_id id, const char *name)
+{
+	struct evr_channel_options options;
+	char heap[EVR_OBJECT_NAME_SZ];
+
+	if (!options_of(peer, id.slot, name, &options, heap))
+		return evr_fail(-ESTALE, "peer %u has no channel '%s'", id.slot, name);
+	return evr_channel_have_half(peer, name, &options, false);
 }
 
 /* Look at the half of the peer in a slot: the same channel, its other role held by that peer? */
@@ -190,6 +201,16 @@ static bool half_is_there(const struct evr_channel *ch, const struct channel_hal
 	       evr_dir_ctl_is_of(h->far.ctl, h->far.object.gen);
 }
 
+/* Has this turn a port for what we are the other end of, if there is any? */
+static bool half_is_admitted(const struct evr_channel *ch, const struct channel_half *h, bool use)
+{
+	/* After its link. */
+	uint64_t u_pass = evr_a64_load_acquire(&h->end->pass); /* CHAN-MEET */
+
+	return evr_port_admits(ch->peer, &ch->rx[0].lane.object, !ch->role, h->u_owner, u_pass,
+			       use);
+}
+
 /* The links name each other: here begins the session. */
 static uint64_t far_enter(struct evr_channel *ch)
 {
@@ -198,6 +219,8 @@ static uint64_t far_enter(struct evr_channel *ch)
 	far->proposed = false;
 	ch->other = far->half.end;
 	evr_a64_store_release(&ch->partner, far->half.u_owner); /* for our other thread */
+	/* After the link: whoever finds the object gone looks at the link once more. */
+	evr_port_used(ch->peer, &ch->rx[0].lane.object, !ch->role);
 	half_greet(ch, &far->half);
 	return far->half.u_owner;
 }
@@ -216,7 +239,7 @@ static uint64_t far_answer(struct evr_channel *ch)
 	uint64_t u_link = evr_a64_load_acquire(far->half.far.bond); /* CHAN-MEET */
 	bool is_there = half_is_there(ch, &far->half);
 
-	if (is_there && u_link == far->half.far.bond_word)
+	if (is_there && u_link == far->half.far.bond_word && half_is_admitted(ch, &far->half, true))
 		return far_enter(ch);
 	if (is_there && channel_link_is_free(u_link) &&
 	    channel_link_is_of(u_link, far->half.u_owner))
@@ -235,7 +258,11 @@ static uint64_t far_consider(struct evr_channel *ch, const struct channel_half *
 
 	if (!channel_link_is_of(u_link, h->u_owner))
 		return 0;
+	if (!half_is_admitted(ch, h, false))
+		return 0;
 	if (ch->role == EVR_CHANNEL_B && u_link == h->far.bond_word) {
+		if (!half_is_admitted(ch, h, true))
+			return 0;
 		far->half = *h;
 		far_link(ch, h->u_owner);
 		return far_enter(ch);
@@ -339,12 +366,15 @@ static enum evr_ring_state far_prospect(struct evr_channel *ch)
 	struct evr_channel_far *far = ch->far;
 	struct evr_peer_id id;
 	struct channel_half h;
-	uint32_t state;
+	const struct evr_a64 *ticket;
+	uint32_t state, ticket_gen;
 	uint64_t turn;
 	bool once;
 
 	pthread_mutex_lock(&far->meeting);
 	id = far->expected;
+	ticket = far->ticket;
+	ticket_gen = far->ticket_gen;
 	turn = far->turn;
 	once = far->once;
 	pthread_mutex_unlock(&far->meeting);
@@ -353,6 +383,8 @@ static enum evr_ring_state far_prospect(struct evr_channel *ch)
 	state = evr_peer_state(ch->peer, id);
 	if (state == EVR_PEER_DEAD || state == EVR_PEER_RETIRED)
 		return EVR_RING_PEER_DEAD;
+	if (ticket && !evr_dir_ctl_is_of(ticket, ticket_gen))
+		return EVR_RING_CLOSED;
 	if (turn ? !half_find(ch, id.slot, &h) || h.u_owner != turn : half_refuses(ch, id))
 		return EVR_RING_CLOSED;
 	return EVR_RING_NO_PEER;
@@ -365,8 +397,13 @@ enum evr_ring_state evr_channel_far_state(struct evr_channel *ch, struct evr_byt
 	uint32_t state;
 	bool is_same;
 
-	if (!far_meet(ch))
-		return far_prospect(ch);
+	if (!far_meet(ch)) {
+		enum evr_ring_state state_then = far_prospect(ch);
+
+		/* What makes it hopeless for others may be that it was us who was met. */
+		if (state_then == EVR_RING_NO_PEER || !far_meet(ch))
+			return state_then;
+	}
 	if (streams && !streams[0].lane.met)
 		far_join(ch, streams);
 	u_link = evr_a64_load_acquire(h->far.bond);
@@ -436,6 +473,11 @@ void evr_channel_far_terms(struct evr_channel *ch, const struct channel_terms *t
 	far->expected = terms->other;
 	far->once = terms->once;
 	far->turn = terms->turn;
+	far->ticket = terms->ticket;
+	far->ticket_gen = terms->ticket_gen;
+	/* Relaxed: the link is written after it, with release. */
+	evr_a64_store_relaxed(&ch->mine->pass,
+			      terms->nonce ? evr_port_pass(terms->nonce, channel_self(ch)) : 0);
 }
 
 void evr_channel_far_refuse(struct evr_channel *ch)
@@ -446,7 +488,8 @@ void evr_channel_far_refuse(struct evr_channel *ch)
 	if (!far->turn)
 		return;
 	/* Also when we have met it: it may not know that yet, and will not from a closed half. */
-	evr_a64_store_release(&ch->mine->past, channel_link(far->turn, channel_self(ch)));
+	evr_a64_store_release(&ch->mine->past, /* CHAN-MEET */
+			      channel_link(far->turn, channel_self(ch)));
 	evr_fence(); /* CHAN-MEET */
 	if (half_find(ch, far->expected.slot, &h) && h.u_owner == far->turn)
 		half_greet(ch, &h);
@@ -505,6 +548,7 @@ void evr_channel_expect(struct evr_channel *ch, struct evr_peer_id other)
 	pthread_mutex_lock(&far->meeting);
 	far->expected = other;
 	far->once = false;
+	far->ticket = NULL;
 	far->turn = 0;
 	far->turns = UINT64_MAX;
 	if (far->proposed)

@@ -40,6 +40,8 @@ struct evr_channel_far {
 	struct evr_peer_id expected;
 	bool once; /* see struct channel_terms */
 	uint64_t turn; /* of expected, 0: any */
+	const struct evr_a64 *ticket; /* see struct channel_terms */
+	uint32_t ticket_gen;
 	uint64_t turns; /* evr_dir_turns() when we last looked */
 	/* Places in every half of this geometry, bytes. */
 	uint64_t lane_off[2 * CHANNEL_STREAMS], tail_off, sz;

@@ -339,7 +339,7 @@ static int request_take_half(struct evr_hub *hub, const struct asked *asked, str
 	if (err)
 		return -ESTALE;
 	o = hub_options(&shared);
-	err = evr_channel_have_half(peer, asked->name, &o);
+	err = evr_channel_have_half(peer, asked->name, &o, true);
 	if (err)
 		return err == -ENOSPC ? err : -ESTALE;
 	if (evr_channel_open_on(ch, peer, asked->name, &terms))
@@ -498,7 +498,7 @@ static int hub_channel(struct evr_channel *ch, struct evr_peer *peer, const char
 	int err;
 
 	if (evr_dir_is_isolated(peer)) {
-		err = evr_channel_have_half(peer, name, &o);
+		err = evr_channel_have_half(peer, name, &o, true);
 		return err ? err : evr_channel_open_on(ch, peer, name, terms);
 	}
 	err = evr_channel_open_on(ch, peer, name, terms);

@@ -18,6 +18,7 @@
 #include "backend.h"
 #include "dir.h"
 #include "internal.h"
+#include "port.h"
 #include "reap.h"
 
 #define PEER_FLAGS (EVR_PEER_OBSERVER | EVR_PEER_REAP_MANUAL)
@@ -47,6 +48,7 @@ static void peer_free(struct evr_peer *peer)
 	pthread_mutex_destroy(&peer->grow_lock);
 	pthread_mutex_destroy(&peer->members_lock);
 	free(peer->uses);
+	evr_port_forget_all(peer);
 	free(peer);
 }
 

@@ -112,7 +112,8 @@ struct evr_channel_end {
 	struct evr_a64 link; /* with whom it is in session; turn 0: nobody */
 	struct evr_a64 past; /* whose session it has ended last */
 	struct evr_a64 shut; /* EVR_SHUT_*; EVR_CHANNEL_BLOCKS: it has a heap to receive with */
-	uint8_t resv[EVR_LINE_SZ - 3 * sizeof(struct evr_a64)];
+	struct evr_a64 pass; /* isolated: that it has opened a port, or 0; written before link */
+	uint8_t resv[EVR_LINE_SZ - 4 * sizeof(struct evr_a64)];
 	/* the receiving thread: how much of this session the other may have sent */
 	EVR_ALIGNAS(EVR_LINE_SZ) struct evr_a64 credit_messages;
 	struct evr_a64 credit_bytes;

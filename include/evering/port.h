@@ -11,11 +11,18 @@
  * edges      DIR-PUBLISH, DIR-REMOVE: a port is an object of the directory, whose name is
  *            128 random bits; to use it is to remove it.
  * progress   lock-free, no system call but for the random bits.
- * limits     shared segments only; one entry of the directory for each port that is
- *            neither used nor revoked nor void.
+ * limits     one entry of the directory for each port that is neither used nor revoked nor
+ *            void.
  *
  * Who has not seen the bytes cannot make them up. The peers of a shared segment are not
  * hostile to each other, and could look into the directory.
+ *
+ * In an isolated segment they are, and all that lies there is of no use to who has not the
+ * bytes (port_far.c). There a port's maker is the peer at the other endpoint: from its first
+ * port on, its endpoint of that channel meets nobody who has not opened one, and by each port
+ * one peer for one session, until it removes its half of the channel. Who opens a port holds an
+ * endpoint in its own region, is met when both have looked, and is told (-EPIPE) when another
+ * was met by it or it was revoked, and (-EOWNERDEAD) when its maker has died.
  */
 #ifndef EVERING_PORT_H
 #define EVERING_PORT_H
@@ -40,8 +47,11 @@ struct evr_port {
  *
  * An endpoint can have several ports, each for one use.
  *
- * Return: 0; -ENOENT; -EINVAL no channel, no role; -EOPNOTSUPP an isolated segment; -EROFS
- * an observer; -ENOSPC as evr_dir_create().
+ * In an isolated segment the caller has a half of the channel, and is, or will be, at the other
+ * endpoint.
+ *
+ * Return: 0; -ENOENT also when there is no own half; -EINVAL no channel, no role; -EROFS an
+ * observer; -ENOMEM; -ENOSPC as evr_dir_create().
  */
 EVR_API int evr_port_make(struct evr_port *port, struct evr_peer *peer, const char *name,
 			  enum evr_channel_role role);
@@ -55,12 +65,17 @@ EVR_API int evr_port_make(struct evr_port *port, struct evr_peer *peer, const ch
  * Return: 0, and the port is used up; -EINVAL these are not the bytes of a port; -EXDEV of
  * another segment; -ESTALE it was used or revoked, is void, or nobody made it, or its
  * channel is gone; -EBUSY the endpoint is not free now: the port stays good;
- * -EINVAL the channel has another type: the port stays good; -EBADMSG; -EROFS an observer.
+ * -EINVAL the channel has another type, or in an isolated segment the caller an own half of
+ * that name and other properties: the port stays good; -EEXIST there: an own object that is
+ * no channel; -ENOSPC; -EBADMSG; -EROFS an observer.
  */
 EVR_API int evr_port_open(struct evr_channel *ch, struct evr_peer *peer,
 			  const struct evr_port *port, uint64_t type_tag);
 
-/* evr_port_revoke() - nobody can open it any more. Return: 0; otherwise as evr_port_open(). */
+/*
+ * evr_port_revoke() - nobody can open it any more, nor be met by it. In an isolated segment
+ * only for its maker (-EROFS). Return: 0; otherwise as evr_port_open().
+ */
 EVR_API int evr_port_revoke(struct evr_peer *peer, const struct evr_port *port);
 
 #ifdef __cplusplus

@@ -25,7 +25,7 @@ static const struct evr_channel_options small_channel = { .struct_sz = sizeof(sm
 							  .inline_max = 64,
 							  .heap = "h" };
 
-static int open_far(void **state)
+static inline int open_far(void **state)
 {
 	struct evr_segment_options options = { .struct_sz = sizeof(options),
 					       .flags = EVR_SEGMENT_ISOLATED,
@@ -49,7 +49,7 @@ static int open_far(void **state)
 	return 0;
 }
 
-static void leave(struct evr_peer **peer, struct evr_channel *ch, struct evr_heap *heap)
+static inline void leave(struct evr_peer **peer, struct evr_channel *ch, struct evr_heap *heap)
 {
 	evr_channel_close(ch);
 	evr_heap_close(heap);
@@ -59,7 +59,7 @@ static void leave(struct evr_peer **peer, struct evr_channel *ch, struct evr_hea
 	}
 }
 
-static int close_far(void **state)
+static inline int close_far(void **state)
 {
 	leave(&b, &cb, &hb);
 	leave(&a, &ca, &ha);
@@ -67,7 +67,7 @@ static int close_far(void **state)
 	return pair_close(state);
 }
 
-static void make_heap(struct evr_peer *peer, struct evr_heap *heap)
+static inline void make_heap(struct evr_peer *peer, struct evr_heap *heap)
 {
 	struct evr_heap_options options = { .struct_sz = sizeof(options), .sz = 48 << 10 };
 
@@ -75,8 +75,8 @@ static void make_heap(struct evr_peer *peer, struct evr_heap *heap)
 	assert_int_equal(evr_heap_open(heap, peer, "h"), 0);
 }
 
-static void make_end(struct evr_peer *peer, struct evr_channel *ch, struct evr_heap *heap,
-		     enum evr_channel_role role)
+static inline void make_end(struct evr_peer *peer, struct evr_channel *ch, struct evr_heap *heap,
+			    enum evr_channel_role role)
 {
 	assert_int_equal(evr_channel_create(peer, "c", &small_channel), 0);
 	make_heap(peer, heap);
@@ -85,7 +85,7 @@ static void make_end(struct evr_peer *peer, struct evr_channel *ch, struct evr_h
 }
 
 /* Each end has to look once: A proposes, B accepts, A sees it. */
-static void meet(struct evr_channel *x, struct evr_channel *y)
+static inline void meet(struct evr_channel *x, struct evr_channel *y)
 {
 	evr_channel_state(x);
 	evr_channel_state(y);
@@ -93,7 +93,7 @@ static void meet(struct evr_channel *x, struct evr_channel *y)
 	assert_int_equal(evr_channel_state(y), EVR_RING_OK);
 }
 
-static void make_both(void)
+static inline void make_both(void)
 {
 	assert_int_equal(evr_peer_attach(&b, pair->segment, NULL), 0);
 	make_end(a, &ca, &ha, EVR_CHANNEL_A);
@@ -101,13 +101,13 @@ static void make_both(void)
 	meet(&ca, &cb);
 }
 
-static int send_value(struct evr_channel *ch, uint64_t value)
+static inline int send_value(struct evr_channel *ch, uint64_t value)
 {
 	return evr_channel_send(ch, &value, sizeof(value), value);
 }
 
 /* The tag, that is its content too; or why there is none. */
-static int64_t recv_value(struct evr_channel *ch)
+static inline int64_t recv_value(struct evr_channel *ch)
 {
 	struct evr_message m;
 	int err = evr_channel_recv(ch, &m);
@@ -119,7 +119,7 @@ static int64_t recv_value(struct evr_channel *ch)
 	return (int64_t)m.tag;
 }
 
-static int send_block(struct evr_channel *ch, uint64_t tag)
+static inline int send_block(struct evr_channel *ch, uint64_t tag)
 {
 	struct evr_message m;
 	int err = evr_channel_alloc(ch, 500, &m);
@@ -134,7 +134,7 @@ static int send_block(struct evr_channel *ch, uint64_t tag)
 	return err;
 }
 
-static uint64_t blocks_of(struct evr_heap *heap)
+static inline uint64_t blocks_of(struct evr_heap *heap)
 {
 	static struct evr_heap_usage usage;
 
@@ -143,8 +143,8 @@ static uint64_t blocks_of(struct evr_heap *heap)
 }
 
 /* Where an address lies: in whose region? */
-static bool is_in_region_of(struct evr_peer *reader, struct evr_peer *owner, const void *at,
-			    uint64_t sz)
+static inline bool is_in_region_of(struct evr_peer *reader, struct evr_peer *owner, const void *at,
+				   uint64_t sz)
 {
 	uint64_t start = evr_layout_region(&pair->segment->layout, evr_peer_self(owner).slot);
 	int64_t off = evr_peer_off(reader, at);

@@ -4,10 +4,10 @@
  * 255 at one listener; a peer that is in neither's place, one that lies in all of its
  * region, and either side killed before its n-th access to shared memory.
  *
- * Mutants seen to fail here: a listener's endpoint that meets whoever comes
- * (hub_far_stranger_*); a request that counts for whoever brings it, or for another listener
- * (hub_far_request_*); no look whether the other can still come (hub_far_refused_*,
- * hub_far_listener_that_dies_*); a half of other properties that stays (hub_far_lying_*).
+ * Mutants seen to fail here: a listener's endpoint for whoever comes (hub_far_refused_*); a
+ * request that counts for another listener too (hub_far_request_*); no look whether the
+ * other can still come (hub_far_refused_*, hub_far_sleepers_*); a half of other properties
+ * that stays (hub_far_lying_*).
  */
 #include "die.h"
 

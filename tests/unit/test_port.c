@@ -145,7 +145,7 @@ static void port_make_checks_what_it_is_of(void **state)
 	evr_peer_detach(peer);
 	assert_int_equal(evr_segment_create(&segment, pair_uri(), &options), 0);
 	assert_int_equal(evr_peer_attach(&peer, segment, NULL), 0);
-	assert_int_equal(evr_port_make(&zeros, peer, "c", EVR_CHANNEL_A), -EOPNOTSUPP);
+	assert_int_equal(evr_port_make(&zeros, peer, "c", EVR_CHANNEL_A), -ENOENT);
 	/* Of one segment, in another. */
 	assert_int_equal(evr_port_open(&ch, peer, &port, 0), -EXDEV);
 	evr_peer_detach(peer);
