@@ -6,6 +6,10 @@
  * it is the heap's, and settled with it. A taker unmaps before it frees. So the end of
  * the block's life says that nobody has it mapped, also when the taker has died: the
  * kernel took its mappings away before it said so.
+ *
+ * In an isolated segment the block is lent by the channel (channel_loan.c): it stays its lender's,
+ * and ends when the taker says in its own half that it has done with it, or the session ends.
+ * A taker that lies about that keeps what it has mapped, which it could have copied as well.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -139,12 +143,6 @@ static int record_make(struct evr_lease_record *r, const struct evr_lease_option
 	return r->fd < 0 ? evr_fail(-errno, "lease: cannot copy the fd: %s", strerror(errno)) : 0;
 }
 
-/* There a block is given back otherwise, and what a record says is a stranger's. */
-static int lease_isolated(void)
-{
-	return evr_fail(-EOPNOTSUPP, "lease: through a channel of an isolated segment");
-}
-
 static int record_send(struct evr_channel *ch, const struct evr_lease_record *r, uint64_t tag,
 		       uint64_t *handle)
 {
@@ -172,8 +170,6 @@ int evr_lease_send(struct evr_lender *lender, struct evr_channel *ch,
 	int err;
 
 	err = evr_options_read(&o, sizeof(o), options, "evr_lease_options");
-	if (!err && ch->far)
-		err = lease_isolated();
 	if (!err && (!lender->heap || ch->send_heap != lender->heap))
 		err = evr_fail(-EINVAL, "lease: the channel does not send with the lender's heap");
 	if (!err)
@@ -200,8 +196,6 @@ int evr_lease_take(struct evr_lease *lease, struct evr_channel *ch, struct evr_m
 	memset(lease, 0, sizeof(*lease));
 	if (!ch->mine || !m->place || !(m->flags & EVR_MESSAGE_LEASE) || m->kind != EVR_FRAME_BLOCK)
 		return evr_fail(-EINVAL, "lease: not a message of one that was received here");
-	if (ch->far)
-		return lease_isolated();
 	if (m->sz != sizeof(*r))
 		return evr_fail(-EBADMSG, "lease: a record of %llu bytes, not %zu",
 				(unsigned long long)m->sz, sizeof(*r));

@@ -256,7 +256,7 @@ void evr_lease_release(struct evr_lease *lease)
 	if (ch->mine && ch->rx[CHANNEL_NORMAL].lane.held == lease->turn &&
 	    evr_a64_load_relaxed(&ch->partner) == lease->other)
 		evr_channel_release(ch, &lease->message);
-	else
+	else if (lease->heap) /* of a loan nothing is left with its session */
 		evr_heap_free(lease->heap, handle);
 	memset(lease, 0, sizeof(*lease));
 }

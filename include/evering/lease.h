@@ -11,10 +11,16 @@
  *            that of the channel's end that they are used with.
  * edges      those of heaps and channels; there is no word of the lease's own.
  * progress   to lend, map and release makes system calls; nothing waits for another process.
- * limits     shared segments. To map a memfd, or a segment that has no name, the lender must live, and be of the
+ * limits     to map a memfd, or a segment that has no name, the lender must live, and be of the
  *            same user and visible in /proc; for others, lend a segment that has a name.
  *
  *     given = returned + out; a lease that was returned is mapped by nobody
+ *
+ * In an isolated segment the block stays its lender's, whose evr_channel_collect() takes in what
+ * came back, before evr_lender_collect() sees it; at most EVR_CHANNEL_LENT are out. A lease comes
+ * back when its taker says so, dies, or the session ends; that a taker which lies has no mapping
+ * any more nobody can say but the kernel, at its death. What it maps is checked as always: a
+ * lender that lies lends nothing but sealed memory of its own user's processes.
  *
  * The fd is not sent: who maps opens /proc/PID/fd/FD of the lender. That needs no privilege
  * between processes of one user, whatever Yama says, and nobody who answers: pidfd_getfd(2)
@@ -108,8 +114,7 @@ EVR_API void evr_lender_fini(struct evr_lender *lender);
  * only by F_SEAL_FUTURE_WRITE of the memfd, or by the segment's own rights.
  *
  * Return: 0; -EINVAL the range or flags, no memfd, or the channel sends with another heap;
- * -EPERM the memfd can shrink; -EBADF; -EOPNOTSUPP a segment of the device without a name, or
- * the channel is in an isolated segment;
+ * -EPERM the memfd can shrink; -EBADF; -EOPNOTSUPP a segment of the device without a name;
  * -EMFILE; -ENOMEM; and as evr_channel_send_message(). Then nothing is lent.
  */
 EVR_API int evr_lease_send(struct evr_lender *lender, struct evr_channel *ch,
@@ -128,8 +133,7 @@ EVR_API uint32_t evr_lender_collect(struct evr_lender *lender);
  * @ch: it was received here; outlives the lease, closed or not, and so does its heap
  * @m: as received; empty afterwards
  *
- * Return: 0; -EINVAL no such message; -EOPNOTSUPP the channel is in an isolated segment;
- * -EBADMSG it holds nonsense. The message is still the caller's to release then.
+ * Return: 0; -EINVAL no such message; -EBADMSG it holds nonsense. The message is still the caller's to release then.
  */
 EVR_API int evr_lease_take(struct evr_lease *lease, struct evr_channel *ch, struct evr_message *m);
 
