@@ -127,6 +127,8 @@ static int slots_open(struct evr_tap_own *own, enum evr_tap_from from)
 
 	if (!err && (own->unit_sz % EVR_SLOTS_LINE || own->unit_sz > UINT32_MAX))
 		err = corrupt(own, "the size of a slot", own->unit_sz);
+	if (err)
+		return err;
 	own->slots.lane.data = (uint8_t *)(own->shared + 1);
 	own->slots.mask = own->span - 1;
 	own->slots.slot_sz = (uint32_t)own->unit_sz;
