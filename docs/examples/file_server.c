@@ -8,6 +8,9 @@
  *
  * cc -D_GNU_SOURCE file_server.c $(pkg-config --cflags --libs evering evering-driver) && ./a.out FILE [URI]
  */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* O_DIRECT */
+#endif
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
