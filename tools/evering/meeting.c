@@ -70,6 +70,10 @@ static int host_locked(struct seat *seat, uint64_t guests)
 		return err;
 	if (!segment_is_named(seat->name, seat->info.segment_id))
 		return -EAGAIN;
+	if (seat->info.flags & EVR_SEGMENT_ISOLATED)
+		return evr_fail(-EOPNOTSUPP,
+				"the segment is isolated, and the blocks that all share "
+				"are in shared memory; take one that is not");
 	err = evr_peer_attach(&seat->peer, seat->segment, NULL);
 	if (err)
 		return err;
