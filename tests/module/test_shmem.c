@@ -29,7 +29,6 @@
 #define CHILD_ROUNDS 20
 #define CROWD 8
 #define CROWD_BYTES (8UL << 20)
-#define CROWD_HOLD_NS 50000000
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
@@ -528,23 +527,18 @@ static void shmem_death_cuts_a_faulting_child_off(void **state)
 	}
 }
 
-/* Its mmap lock is taken most of the time, but not always: also where populating is slow. */
+/* Its mmap lock is taken most of the time, but not always. */
 static void hold_lock_mostly(struct role *role)
 {
 	struct pollfd leash = { .fd = role->leash };
 	int ready = (int)role->arg;
 	char *heap = mmap(NULL, CROWD_BYTES, RW, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	size_t sz = CROWD_BYTES;
 
 	EV_CHECK(heap != MAP_FAILED);
 	EV_EQ(write(ready, "", 1), 1);
 	while (poll(&leash, 1, 0) == 0) {
-		uint64_t start = ev_now_ns();
-
-		EV_EQ(madvise(heap, sz, MADV_POPULATE_WRITE), 0);
-		EV_EQ(madvise(heap, sz, MADV_DONTNEED), 0);
-		if (ev_now_ns() - start > CROWD_HOLD_NS && sz > EV_PAGE)
-			sz /= 2;
+		EV_EQ(madvise(heap, CROWD_BYTES, MADV_POPULATE_WRITE), 0);
+		EV_EQ(madvise(heap, CROWD_BYTES, MADV_DONTNEED), 0);
 		usleep(1000);
 	}
 }
