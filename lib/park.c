@@ -18,7 +18,6 @@
 
 #include <errno.h>
 #include <linux/membarrier.h>
-#include <sched.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -30,10 +29,16 @@
 #include "internal.h"
 #include "reap.h"
 
-/* About what a park costs; spinning longer than that never pays. */
+/*
+ * More than a park and the waking cost together: spinning longer never pays, and less
+ * would not bridge the waking of the other side, so that both would fall asleep in turns.
+ */
 #define SPIN_NS_MAX 100000
 #define SPIN_NS_MIN 1000
 #define SPIN_NS_FIRST 20000
+/* Sleeps without an attempt to spin for longer, after one in vain; each time twice as many. */
+#define PATIENCE_FIRST 16
+#define PATIENCE_MAX 1024
 /* Looks between two looks at the clock, 20 ns each: it must not be what spinning is made of. */
 #define SPINS_PER_CLOCK 16
 /* The barrier on all processors has failed: sleep so long at most, ns, once. */
@@ -57,8 +62,6 @@ bool evr_fence_all(void)
 
 int evr_waiter_init(struct evr_waiter *w, struct evr_peer *peer, enum evr_wait_policy policy)
 {
-	cpu_set_t cpus;
-
 	*w = (struct evr_waiter){ .peer = peer, .policy = policy, .bell = -1 };
 	if (policy != EVR_WAIT_ADAPTIVE && policy != EVR_WAIT_BUSY && policy != EVR_WAIT_SLEEP)
 		return evr_fail(-EINVAL, "waiter: policy %d is none of enum evr_wait_policy",
@@ -66,11 +69,11 @@ int evr_waiter_init(struct evr_waiter *w, struct evr_peer *peer, enum evr_wait_p
 	w->bell = evr_bell_claim(peer);
 	if (w->bell < 0)
 		return w->bell;
-	/* On one processor the other side cannot make progress while we spin. */
-	if (!sched_getaffinity(0, sizeof(cpus), &cpus) && CPU_COUNT(&cpus) == 1)
-		w->spin_ns = 0;
-	else
-		w->spin_ns = SPIN_NS_FIRST;
+	/*
+	 * On one processor the other side cannot make progress while we spin. That this thread
+	 * is bound to one says nothing of the other side.
+	 */
+	w->spin_ns = sysconf(_SC_NPROCESSORS_ONLN) == 1 ? 0 : SPIN_NS_FIRST;
 	return 0;
 }
 
@@ -86,23 +89,36 @@ static bool waiter_may_spin(const struct evr_waiter *w)
 	return w->policy == EVR_WAIT_BUSY || (w->policy == EVR_WAIT_ADAPTIVE && w->spin_ns);
 }
 
-/*
- * The next budget: twice as long as this wait took, if that is not too long to spin
- * for at all; a wait that was answered sooner lowers it slowly.
- */
-static void waiter_learn(struct evr_waiter *w, uint64_t waited_ns)
+/* Spinning as long as ever pays was in vain: the other side may have no processor but ours. */
+static void waiter_give_up(struct evr_waiter *w)
 {
-	uint64_t ns = 2 * waited_ns;
+	w->spin_ns = SPIN_NS_MIN;
+	w->patience = w->patience ? 2 * w->patience : PATIENCE_FIRST;
+	if (w->patience > PATIENCE_MAX)
+		w->patience = PATIENCE_MAX;
+	w->patient = w->patience;
+}
 
+/*
+ * The next budget. Spinning that was answered has paid, and so would have a sleep that was
+ * over soon: twice as much, for the next answer may have to wait until the other side has
+ * woken up. It costs nothing as long as answers come. A wait too long to spin for halves
+ * it. What even the longest budget did not get is tried again after ever more sleeps.
+ */
+static void waiter_learn(struct evr_waiter *w, uint64_t waited_ns, bool slept)
+{
 	if (w->policy != EVR_WAIT_ADAPTIVE)
 		return;
-	if (waited_ns > SPIN_NS_MAX)
-		ns = w->spin_ns / 2;
-	else if (ns < w->spin_ns)
-		ns = w->spin_ns - (w->spin_ns - ns) / 8;
-	if (ns < SPIN_NS_MIN)
-		ns = SPIN_NS_MIN;
-	w->spin_ns = ns < SPIN_NS_MAX ? ns : SPIN_NS_MAX;
+	if (!slept)
+		w->patience = w->patient = 0;
+	if (slept && w->spin_ns == SPIN_NS_MAX)
+		waiter_give_up(w);
+	else if (slept && waited_ns > SPIN_NS_MAX)
+		w->spin_ns = w->spin_ns / 2 > SPIN_NS_MIN ? w->spin_ns / 2 : SPIN_NS_MIN;
+	else if (w->patient)
+		w->patient--;
+	else
+		w->spin_ns = w->spin_ns < SPIN_NS_MAX / 2 ? 2 * w->spin_ns : SPIN_NS_MAX;
 }
 
 /* One call of evr_waiter_wait(), or of evr_waiter_wait_crowd(). */
@@ -124,30 +140,41 @@ static bool waiter_has_ended(struct evr_waiter *w)
 	return self.slot != EVR_SLOT_ANY && !evr_peer_is_live(w->peer, self);
 }
 
-/* 0 ready; -EAGAIN: sleep now; -ETIMEDOUT; -EOWNERDEAD. */
-static int waiter_spin(struct evr_waiter *w, const struct wait *wait, uint64_t start_ns)
+/* Is it ready within a few looks? */
+static bool waiter_looks(const struct wait *wait)
 {
-	uint64_t now_ns = start_ns;
 	int i;
 
-	for (;;) {
-		for (i = 0; i < SPINS_PER_CLOCK; i++) {
-			evr_pause();
-			if (wait->ready(wait->arg)) {
-				w->counts.spins++;
-				waiter_learn(w, now_ns - start_ns);
-				return 0;
-			}
-		}
-		now_ns = evr_now_ns();
+	for (i = 0; i < SPINS_PER_CLOCK; i++) {
+		evr_pause();
+		if (wait->ready(wait->arg))
+			return true;
+	}
+	return false;
+}
+
+/* 0 ready; -EAGAIN: sleep now; -ETIMEDOUT; -EOWNERDEAD. */
+static int waiter_spin(struct evr_waiter *w, const struct wait *wait, uint64_t *start_ns)
+{
+	uint64_t now_ns;
+	bool is_ready = waiter_looks(wait);
+
+	/* Most answers come before a look at the clock would. */
+	*start_ns = now_ns = is_ready ? 0 : evr_now_ns();
+	while (!is_ready) {
 		if (now_ns >= wait->deadline_ns)
 			return -ETIMEDOUT;
-		if (w->policy == EVR_WAIT_ADAPTIVE && now_ns - start_ns >= w->spin_ns)
+		if (w->policy == EVR_WAIT_ADAPTIVE && now_ns - *start_ns >= w->spin_ns)
 			return -EAGAIN;
 		evr_peer_check(w->peer);
 		if (waiter_has_ended(w))
 			return evr_fail(-EOWNERDEAD, "wait: this peer has ended or was revoked");
+		is_ready = waiter_looks(wait);
+		now_ns = evr_now_ns();
 	}
+	w->counts.spins++;
+	waiter_learn(w, now_ns - *start_ns, false);
+	return 0;
 }
 
 /* Say in all of them that we sleep. True when a waker may have omitted its barrier. */
@@ -274,12 +301,11 @@ static int waiter_wait(struct evr_waiter *w, struct wait *wait)
 	w->counts.waits++;
 	if (!waiter_may_spin(w))
 		return waiter_sleep(w, wait);
-	start_ns = evr_now_ns();
-	err = waiter_spin(w, wait, start_ns);
+	err = waiter_spin(w, wait, &start_ns);
 	if (err != -EAGAIN)
 		return err;
 	err = waiter_sleep(w, wait);
-	waiter_learn(w, evr_now_ns() - start_ns);
+	waiter_learn(w, evr_now_ns() - start_ns, true);
 	return err;
 }
 

@@ -67,6 +67,8 @@ struct evr_waiter {
 	int bell;
 	uint64_t spin_ns; /* present budget of ADAPTIVE */
 	uint64_t unbarred_ns; /* of evr_waiter_arm(): no sleep beyond it; 0: none is owed */
+	uint32_t patience; /* sleeps before it grows again after spinning in vain, */
+	uint32_t patient; /* and how many of them are left */
 	struct evr_wait_counts counts;
 };
 

@@ -10,11 +10,14 @@
  * barrier on all processors after AWAKE (park_races_awake_*, with EVERING_TEST_LONG;
  * without, in one run of a few); an ALERT from what the state is after the barrier
  * (park_crowd_is_alert_*); a disarm, or an arm, that leaves the words as they are
- * (park_armed_*).
+ * (park_armed_*); a thread bound to one processor that does not spin
+ * (park_adaptive_on_*); budgets that shrink when answers come, or grow after spinning
+ * in vain (park_adaptive_spins_*).
  */
 #include "pair.h"
 
 #include <pthread.h>
+#include <sched.h>
 
 #include "crowd.h"
 
@@ -107,6 +110,89 @@ static void park_deadline_honoured_by_every_policy(void **state)
 		assert_true((policies[i] == EVR_WAIT_BUSY) == (w.counts.parks == 0));
 		evr_waiter_fini(&w);
 	}
+	free(need);
+}
+
+static bool after_one_look(void *arg)
+{
+	return (*(int *)arg)++ > 0;
+}
+
+/* Waits that are answered at the second look: only who spins takes it before it has parked. */
+static void answer_soon(struct evr_waiter *w, struct evr_need *need, int nr)
+{
+	int looks;
+
+	while (nr--) {
+		looks = 0;
+		assert_int_equal(
+			evr_waiter_wait(w, &need, 1, after_one_look, &looks, pair_deadline()), 0);
+	}
+}
+
+/* Waits that nothing answers: until one of them has slept. */
+static void answer_never(struct evr_waiter *w, struct evr_need *need)
+{
+	uint64_t parks = w->counts.parks;
+
+	/* One that is not run for so long finds its deadline past. */
+	while (w->counts.parks == parks)
+		assert_int_equal(evr_waiter_wait(w, &need, 1, never, NULL, evr_now_ns() + 2000000),
+				 -ETIMEDOUT);
+}
+
+/* The other side may have another processor. */
+static void park_adaptive_on_one_processor_of_many_spins(void **state)
+{
+	struct evr_need *need = aligned_alloc(EVR_LINE_SZ, sizeof(*need));
+	bool can_spin = sysconf(_SC_NPROCESSORS_ONLN) > 1;
+	struct pair *pair = *state;
+	cpu_set_t before, one;
+	struct evr_waiter w;
+
+	memset(need, 0, sizeof(*need));
+	assert_int_equal(sched_getaffinity(0, sizeof(before), &before), 0);
+	CPU_ZERO(&one);
+	CPU_SET(sched_getcpu(), &one);
+	assert_int_equal(sched_setaffinity(0, sizeof(one), &one), 0);
+	assert_int_equal(evr_waiter_init(&w, pair->peer, EVR_WAIT_ADAPTIVE), 0);
+	assert_int_equal(sched_setaffinity(0, sizeof(before), &before), 0);
+	answer_soon(&w, need, 100);
+	assert_int_equal(w.counts.spins, can_spin ? 100 : 0);
+	assert_int_equal(w.counts.parks, 0);
+	evr_waiter_fini(&w);
+	free(need);
+}
+
+/* 1 us to 100 us; answers make it longer, sleeps shorter, and in vain it is not tried soon again. */
+static void park_adaptive_spins_as_long_as_it_pays(void **state)
+{
+	struct evr_need *need = aligned_alloc(EVR_LINE_SZ, sizeof(*need));
+	struct pair *pair = *state;
+	struct evr_waiter w;
+
+	memset(need, 0, sizeof(*need));
+	assert_int_equal(evr_waiter_init(&w, pair->peer, EVR_WAIT_ADAPTIVE), 0);
+	w.spin_ns = 20000; /* however many processors there are here */
+	answer_never(&w, need);
+	assert_int_equal(w.spin_ns, 10000);
+	answer_soon(&w, need, 3);
+	assert_int_equal(w.spin_ns, 80000);
+	answer_soon(&w, need, 10);
+	assert_int_equal(w.spin_ns, 100000);
+	assert_int_equal(w.patient, 0);
+	answer_never(&w, need);
+	assert_int_equal(w.spin_ns, 1000);
+	assert_int_equal(w.patient, 16);
+	answer_never(&w, need);
+	assert_int_equal(w.spin_ns, 1000);
+	w.spin_ns = 100000;
+	answer_never(&w, need);
+	assert_int_equal(w.patient, 32);
+	answer_soon(&w, need, 1);
+	assert_int_equal(w.patient, 0);
+	assert_int_equal(w.spin_ns, 2000);
+	evr_waiter_fini(&w);
 	free(need);
 }
 
@@ -532,6 +618,8 @@ int main(void)
 		CASE(park_more_waiters_than_bells_refused),
 		CASE(park_crowd_is_alert_only_after_its_own_barrier),
 		CASE(park_deadline_honoured_by_every_policy),
+		CASE(park_adaptive_on_one_processor_of_many_spins),
+		CASE(park_adaptive_spins_as_long_as_it_pays),
 		CASE(park_signal_handled_interrupts),
 		CASE(park_same_sleep_rung_once),
 		CASE(park_races_adaptive_lose_no_wake),
