@@ -8,12 +8,13 @@
  *   {count:23 | 0 ...............}   all are that were begun
  *
  * Whoever begins has loaded the ledger, then found the claim; the CAS that names it
- * there fails if another one was settled in between. Whoever finds it named changes the
- * cells, each by a CAS from what the claim left, the one that was claimed last, and then moves
- * the ledger on by a CAS that adds the run. So each claim is counted once, wherever
- * those who settle it die. Who comes so late that the cell has another claim by
- * then sees another lap there: the position says as much of it as the cell itself,
- * or goes 2^32 elements far.
+ * there fails if another one was settled in between. That it is a dead one's was seen
+ * before the claim was looked at for the last time, so its owner has not ended it either.
+ * Whoever finds it named changes the cells, each by a CAS from what the claim left, the one
+ * that was claimed last, and then moves the ledger on by a CAS that adds the run. So each
+ * claim is counted once, wherever those who settle it die. Who comes so late that the cell
+ * has another claim by then sees another lap there: the position says as much of it as the
+ * cell itself, or goes 2^32 elements far.
  */
 #include "mpmc_cell.h"
 
@@ -74,6 +75,9 @@ uint32_t evr_mpmc_drop(struct evr_mpmc *q, enum evr_role role, uint64_t idx, boo
 			return 0;
 		if (is_ours ? cell_stamp(u_word) != q->stamp : !claim_is_dead(q, u_word))
 			return 0;
+		/* It may have ended the claim after we saw it and before it died. */
+		if (evr_a64_load_acquire(cell_at(q, idx)) != u_word) /* MPMC-LEDGER */
+			continue;
 		pos = cell_lap(u_word) << q->shift | idx;
 		next = u_ledger | cell_run(u_word) << LEDGER_RUN_SHIFT |
 		       (pos & UINT32_MAX) << LEDGER_POS_SHIFT | LEDGER_OPEN;

@@ -6,11 +6,13 @@
  *
  * Mutants seen to fail here: of a dead peer's run only the first cell is settled
  * (mpmc_producer_*, mpmc_consumer_*), eight bits of the lap in the ledger
- * (mpmc_settler_that_comes_late_*).
+ * (mpmc_settler_that_comes_late_*), a claim is not looked at again when its owner is seen
+ * dead (mpmc_claim_ended_*).
  */
 #include "die.h"
 
 /* For the seats of a crowd. */
+#include "backend.h"
 #include "crowd.c"
 #include "mpmc.h"
 
@@ -712,6 +714,103 @@ static void mpmc_settler_that_comes_late_leaves_a_later_claim(void **state)
 	assert_true(reached > 0);
 }
 
+/* What record->done says of the other process. */
+enum { HOLDS = 1, MAY_END, ENDED };
+
+/* Hold a claim, end it when told to, and wait to be killed. */
+static void hold_and_end(struct evr_peer *peer, void *arg)
+{
+	struct evr_mpmc queue;
+	uint64_t *to;
+
+	CHECK(!evr_mpmc_open(&queue, peer, "q", 0));
+	to = evr_mpmc_reserve(&queue);
+	CHECK(to);
+	*to = 42;
+	record->counts[0] = evr_peer_self(peer).slot;
+	record->counts[1] = evr_peer_self(peer).incarnation;
+	record->done = HOLDS;
+	while (record->done != MAY_END)
+		pair_sleep_us(50);
+	evr_mpmc_commit(&queue);
+	record->done = ENDED;
+	for (;;)
+		pause();
+}
+
+static void await_record(uint64_t what)
+{
+	uint64_t until = pair_deadline();
+
+	while (record->done != what) {
+		assert_true(evr_now_ns() < until);
+		pair_sleep_us(50);
+	}
+}
+
+/* The peer's own view of states, but for what happens before the first look. */
+struct ending {
+	struct evr_backend_ops ops;
+	const struct evr_backend_ops *real;
+	struct evr_peer *peer;
+	struct evr_peer_id id;
+	pid_t pid;
+};
+
+static struct ending ending;
+
+static void end_and_die(struct evr_peer *peer)
+{
+	uint64_t until = pair_deadline();
+
+	record->done = MAY_END;
+	await_record(ENDED);
+	pair_kill(ending.pid);
+	while (evr_peer_is_live(peer, ending.id)) {
+		assert_true(evr_now_ns() < until);
+		evr_peer_check(peer);
+	}
+}
+
+static uint32_t state_after_the_end(const struct evr_peer *peer, uint32_t slot,
+				    uint64_t *incarnation)
+{
+	ending.peer->ops = ending.real;
+	end_and_die(ending.peer);
+	return ending.real->state(peer, slot, incarnation);
+}
+
+/* Who looks at a claim sees it before its end, and its owner after its death. */
+static void mpmc_claim_ended_before_the_death_is_no_loss(void **state)
+{
+	struct pair *pair = *state;
+	struct evr_mpmc queue;
+	uint64_t got = 0;
+
+	make_queue(pair, 8);
+	evr_reap_auto(pair->peer, false);
+	assert_int_equal(evr_mpmc_open(&queue, pair->peer, "q", 0), 0);
+	record->done = 0;
+	ending.pid = pair_fork(pair, hold_and_end, NULL);
+	await_record(HOLDS);
+	ending.id.slot = (uint32_t)record->counts[0];
+	ending.id.incarnation = record->counts[1];
+	ending.peer = pair->peer;
+	ending.real = pair->peer->ops;
+	ending.ops = *ending.real;
+	ending.ops.state = state_after_the_end;
+	pair->peer->ops = &ending.ops;
+	assert_int_equal(evr_mpmc_drop(&queue, EVR_PRODUCER, 0, false), 0);
+	assert_ptr_equal(pair->peer->ops, ending.real);
+	assert_false(evr_peer_is_live(pair->peer, ending.id));
+	assert_int_equal(evr_mpmc_dropped(&queue, EVR_PRODUCER), 0);
+	assert_int_equal(evr_mpmc_pop(&queue, &got, 1), 1);
+	assert_int_equal(got, 42);
+	pair_settle(pair);
+	assert_conserved(&queue, 1, 0);
+	evr_mpmc_close(&queue);
+}
+
 int main(void)
 {
 #define CASE(fn) cmocka_unit_test_setup_teardown(fn, open_record, close_record)
@@ -722,6 +821,7 @@ int main(void)
 		CASE(mpmc_consumer_killed_at_each_step_counts_its_loss),
 		CASE(mpmc_settler_killed_at_each_step_counts_once),
 		CASE(mpmc_settler_that_comes_late_leaves_a_later_claim),
+		CASE(mpmc_claim_ended_before_the_death_is_no_loss),
 		CASE(mpmc_claims_of_the_dead_are_reported),
 		CASE(mpmc_waiter_killed_at_each_step_leaves_no_seat),
 		CASE(mpmc_waker_killed_at_each_step_wakes_all_the_same),
