@@ -8,7 +8,7 @@
  *	sleeper, ready		waiter_sleep(), its ready()
  *	arm			needs_arm(), waiter_arm()
  *	park			waiter_park(): model of evr_bell_wait()
- *	disarm			needs_disarm(), lane_calm()
+ *	disarm			needs_disarm(), evr_lane_calm()
  *	waker, publish		evr_lane_publish(): LANE-DATA
  *	is_alert		evr_need_is_alert()
  *	look, ring		evr_need_look(), evr_lane_wake()
