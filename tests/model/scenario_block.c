@@ -93,9 +93,10 @@ static uint32_t kept_by(const struct state *s, uint32_t proc)
 	return nr;
 }
 
-/* It goes with its message, or is kept. */
+/* It has arrived, and is no longer on its way; it goes with its message, or is kept. */
 static void take(struct state *s, uint32_t proc, struct evr_channel *ch, struct evr_message *m)
 {
+	struct evr_block_info info;
 	uint64_t value;
 
 	MODEL_CHECK(m->kind == EVR_FRAME_BLOCK && m->sz == BLOCK_SZ);
@@ -104,6 +105,8 @@ static void take(struct state *s, uint32_t proc, struct evr_channel *ch, struct 
 	MODEL_CHECK(m->handle == s->blocks[value - 1].handle);
 	MODEL_CHECK(!s->got[value - 1]++);
 	s->got_by[value - 1] = proc;
+	MODEL_CHECK(!evr_heap_info(&s->heaps[proc], m->handle, &info));
+	MODEL_CHECK(info.state == EVR_BLOCK_LIVE && info.owner == proc);
 	if (model_pick(2)) {
 		evr_channel_release(ch, m);
 		return;
