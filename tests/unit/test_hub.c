@@ -10,12 +10,7 @@
 #include "die.h"
 
 #include "dir.h"
-
-static const struct evr_channel_options small = { .struct_sz = sizeof(small),
-						  .capacity = 2048,
-						  .urgent_capacity = 1024,
-						  .inline_max = 64,
-						  .type_tag = 7 };
+#include "hubs.h"
 
 static int open_small(void **state)
 {
@@ -37,25 +32,11 @@ static int open_tiny(void **state)
 	return 0;
 }
 
-/* In the default suite each sweep takes every 13th step. */
-static uint64_t stride(void)
-{
-	return getenv("EVERING_TEST_LONG") ? 1 : 13;
-}
-
 /* A hub of this name, and ourselves listening to it. */
 static void listen_as(struct pair *pair, struct evr_hub *hub, const char *name)
 {
 	assert_int_equal(evr_hub_create(pair->peer, name, &small), 0);
 	assert_int_equal(evr_hub_listen(hub, pair->peer, name, 7), 0);
-}
-
-static struct evr_peer *another(struct pair *pair)
-{
-	struct evr_peer *peer;
-
-	assert_int_equal(evr_peer_attach(&peer, pair->segment, NULL), 0);
-	return peer;
 }
 
 static uint32_t objects(struct evr_peer *peer)
@@ -65,22 +46,6 @@ static uint32_t objects(struct evr_peer *peer)
 	assert_int_equal(evr_dir_info(peer, &info), 0);
 	assert_int_equal(info.claimed, 0);
 	return info.entries;
-}
-
-static int say(struct evr_channel *ch, uint64_t value)
-{
-	return evr_channel_send(ch, &value, sizeof(value), value);
-}
-
-static int64_t hear(struct evr_channel *ch)
-{
-	struct evr_message m;
-	int err = evr_channel_recv(ch, &m);
-
-	if (err)
-		return err;
-	evr_channel_release(ch, &m);
-	return (int64_t)m.tag;
 }
 
 static void hub_connection_is_a_channel(void **state)
@@ -541,15 +506,6 @@ static void hub_listener_killed_at_each_step_is_followed(void **state)
 		assert_int_equal(objects(peer), nr);
 	}
 	assert_true(seen[0] && seen[1]);
-}
-
-static void connect_one(struct evr_peer *peer, void *arg)
-{
-	struct evr_channel ch;
-
-	CHECK(!evr_hub_connect(&ch, peer, "h", 7));
-	CHECK(say(&ch, 1) == -ENOTCONN);
-	evr_channel_close(&ch);
 }
 
 /* It is accepted or not; the next client of its slot is, and nothing has grown. */

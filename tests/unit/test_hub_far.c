@@ -15,16 +15,11 @@
 #include "channel.h"
 #include "dir.h"
 #include "dir_table.h"
+#include "hubs.h"
 #include "lane.h"
 
 #define PEER_SZ (512U << 10)
 #define PEERS 8
-
-static const struct evr_channel_options small = { .struct_sz = sizeof(small),
-						  .capacity = 2048,
-						  .urgent_capacity = 1024,
-						  .inline_max = 64,
-						  .type_tag = 7 };
 
 static int open_with(void **state, uint32_t peers, uint64_t peer_sz)
 {
@@ -56,24 +51,10 @@ static int open_tiny(void **state)
 	return open_with(state, 3, 128 << 10);
 }
 
-/* In the default suite each sweep takes every 13th step. */
-static uint64_t stride(void)
-{
-	return getenv("EVERING_TEST_LONG") ? 1 : 13;
-}
-
 static void listen_as(struct evr_peer *peer, struct evr_hub *hub, const char *name)
 {
 	assert_int_equal(evr_hub_create(peer, name, &small), 0);
 	assert_int_equal(evr_hub_listen(hub, peer, name, 7), 0);
-}
-
-static struct evr_peer *another(struct pair *pair)
-{
-	struct evr_peer *peer;
-
-	assert_int_equal(evr_peer_attach(&peer, pair->segment, NULL), 0);
-	return peer;
 }
 
 static bool is_same(struct evr_peer_id id, const struct evr_peer *peer)
@@ -98,22 +79,6 @@ static uint32_t objects_of(struct evr_peer *peer)
 
 	assert_int_equal(evr_dir_walk(peer, count_own, nr), 0);
 	return nr[1];
-}
-
-static int say(struct evr_channel *ch, uint64_t value)
-{
-	return evr_channel_send(ch, &value, sizeof(value), value);
-}
-
-static int64_t hear(struct evr_channel *ch)
-{
-	struct evr_message m;
-	int err = evr_channel_recv(ch, &m);
-
-	if (err)
-		return err;
-	evr_channel_release(ch, &m);
-	return (int64_t)m.tag;
 }
 
 /* The client proposes, the listener's end accepts, the client sees it. */
@@ -703,15 +668,6 @@ static void hub_far_hostile_word_harms_nobody_else(void **state)
 	evr_hub_close(&hub);
 	evr_peer_detach(client);
 	evr_peer_detach(liar);
-}
-
-static void connect_one(struct evr_peer *peer, void *arg)
-{
-	struct evr_channel ch;
-
-	CHECK(!evr_hub_connect(&ch, peer, "h", 7));
-	CHECK(say(&ch, 1) == -ENOTCONN);
-	evr_channel_close(&ch);
 }
 
 /* It is accepted or not; the next client of its slot is, and nothing has grown. */
