@@ -564,6 +564,8 @@ int evr_channel_forget(struct evr_channel *ch)
 
 	if (!ch->mine)
 		return evr_fail(-EPIPE, "this end of the channel is closed");
+	/* Enters a session that the other end has begun with us: what it has sent may have been received. */
+	look_both(ch);
 	partner = evr_a64_load_relaxed(&ch->partner);
 	if (!partner)
 		return 0;

@@ -253,7 +253,7 @@ EVR_API void evr_channel_close(struct evr_channel *ch);
  * another peer can take its endpoint. In an isolated segment also with one that was found
  * corrupt; all blocks on loan are back with their owners, also those that were kept here.
  *
- * Return: 0; -EBUSY it lives; -EPIPE this endpoint is closed.
+ * Return: 0; -EBUSY it lives, also when it has come just now; -EPIPE this endpoint is closed.
  */
 EVR_API int evr_channel_forget(struct evr_channel *ch);
 

@@ -428,3 +428,72 @@ SCENARIO(channel_next_sender) = {
 	.check = { { MODEL_SC, 1, 0, 0 } },
 	.longer = { { MODEL_SC, 2, 0, 0 }, { MODEL_TSO, 1, 0, 1 }, { MODEL_WEAK, 1, 0, 1 } },
 };
+
+/*
+ * One comes after the other, each says one thing and goes: of each it is heard, and the end
+ * of the one before is not taken for the end of the next.
+ */
+static bool may_come(void *arg)
+{
+	struct state *s = arg;
+
+	return s->received == s->sent;
+}
+
+static void come_one_by_one(struct evr_peer *peer, void *state)
+{
+	struct state *s = state;
+	uint64_t value;
+	int err;
+
+	while (s->sent < s->items) {
+		model_until(may_come, s);
+		value = value_of(s);
+		/* That the last was forgotten may be seen late. */
+		while ((err = evr_channel_open(&s->b, peer, "c", EVR_CHANNEL_B, 0)) == -EBUSY)
+			evr_pause();
+		MODEL_CHECK(!err);
+		s->sent++;
+		MODEL_CHECK(!evr_channel_send(&s->b, &value, 8, 0));
+		evr_channel_close(&s->b);
+	}
+}
+
+static void hear_each(struct evr_peer *peer, void *state)
+{
+	struct state *s = state;
+	struct evr_message m;
+	uint64_t value;
+	int err;
+
+	while (s->received < s->items) {
+		while ((err = evr_channel_recv(&s->a, &m)) == -EAGAIN || err == -ENOTCONN)
+			evr_pause();
+		MODEL_CHECK(!err);
+		evr_copy_out(&value, m.data, 8);
+		MODEL_CHECK(value == s->received + 1);
+		evr_channel_release(&s->a, &m);
+		while ((err = evr_channel_forget(&s->a)) == -EBUSY)
+			evr_pause();
+		MODEL_CHECK(!err);
+		s->received++;
+	}
+}
+
+static void setup_alone(void *state)
+{
+	struct state *s = state;
+
+	make(s, 2, 0);
+	MODEL_CHECK(!evr_channel_open(&s->a, model_peer(0), "c", EVR_CHANNEL_A, 0));
+}
+
+SCENARIO(channel_one_by_one) = {
+	.name = "channel-one-by-one",
+	.state_sz = sizeof(struct state),
+	.shared_sz = 16 << 10,
+	.procs = { { "hears", hear_each }, { "each", come_one_by_one } },
+	.setup = setup_alone,
+	.check = { { MODEL_SC, 2, 0, 0 }, { MODEL_TSO, 1, 0, 1 }, { MODEL_WEAK, 1, 0, 1 } },
+	.longer = { { MODEL_SC, 3, 0, 0 }, { MODEL_TSO, 2, 0, 1 }, { MODEL_WEAK, 2, 0, 1 } },
+};
