@@ -27,7 +27,6 @@
 #define INBOX_ELEM_MAX (1U << 30)
 /* How often a receiver that always finds something looks who has come. */
 #define SURVEY_LOOKS 64
-#define INBOX_DATA_SZ (EVR_INBOX_WORDS * sizeof(struct evr_inbox_ready))
 /* ".255" and the NUL stay free for the names of lanes. */
 #define INBOX_NAME_MAX (EVR_OBJECT_NAME_SZ - 5)
 
@@ -37,7 +36,7 @@ struct evr_inbox_lane {
 	uint64_t turn; /* shared segment: its owner word; 0: of one that we have not met */
 };
 
-static int lane_name(char *out, const char *name, uint32_t slot)
+int evr_inbox_lane_name(char *out, const char *name, uint32_t slot)
 {
 	if (!name || !name[0] || strnlen(name, EVR_OBJECT_NAME_SZ) > INBOX_NAME_MAX)
 		return evr_fail(-EINVAL, "inbox name '%.50s': it must have 1 to %d bytes",
@@ -46,14 +45,8 @@ static int lane_name(char *out, const char *name, uint32_t slot)
 	return 0;
 }
 
-/* What an end takes messages for; 0 is anything. */
-struct inbox_type {
-	uint64_t tag;
-	uint32_t elem_sz;
-};
-
-static int inbox_check(const struct evr_lane_geometry *g, const char *name,
-		       const struct inbox_type *type)
+int evr_inbox_check(const struct evr_lane_geometry *g, const char *name,
+		    const struct evr_inbox_type *type)
 {
 	if (g->layout != EVR_LANE_LAYOUT)
 		return evr_fail(-EBADMSG, "inbox '%s': layout is %#llx, not %#llx", name,
@@ -83,7 +76,7 @@ int evr_inbox_create(struct evr_peer *peer, const char *name,
 
 	err = evr_options_read(&o, sizeof(o), options, "evr_inbox_options");
 	if (!err)
-		err = lane_name(lane, name, 0);
+		err = evr_inbox_lane_name(lane, name, 0);
 	if (err)
 		return err;
 	g.span = o.capacity ? o.capacity : INBOX_CAPACITY_DEFAULT;
@@ -116,12 +109,12 @@ int evr_inbox_remove(struct evr_peer *peer, const char *name)
 	uint32_t slot;
 	int err;
 
-	err = lane_name(lane, name, 0);
+	err = evr_inbox_lane_name(lane, name, 0);
 	if (!err)
 		err = inbox_remove_named(peer, name);
 	/* From now on nobody joins; who is in holds its lane, which stays until it is made again. */
 	for (slot = 0; !err && slot < peer->segment->layout.peers_max; slot++) {
-		lane_name(lane, name, slot);
+		evr_inbox_lane_name(lane, name, slot);
 		inbox_remove_named(peer, lane);
 	}
 	return err;
@@ -177,7 +170,7 @@ static void lane_try(struct evr_inbox *box, uint32_t slot)
 	struct evr_peer_id id = { .slot = slot };
 	struct evr_object object;
 
-	lane_name(name, box->control.object.name, slot);
+	evr_inbox_lane_name(name, box->control.object.name, slot);
 	peer->ops->state(peer, slot, &id.incarnation);
 	/* Of two halves it stays with the one whose it was, to the last message. */
 	if (bit_is_set(box->open, slot) && box->control.far && !lane->ring.lane.met &&
@@ -477,18 +470,18 @@ int evr_inbox_open(struct evr_inbox *box, struct evr_peer *peer, const char *nam
 int evr_inbox_open_sized(struct evr_inbox *box, struct evr_peer *peer, const char *name,
 			 uint64_t type_tag, uint32_t elem_sz)
 {
-	const struct inbox_type type = { .tag = type_tag, .elem_sz = elem_sz };
+	const struct evr_inbox_type type = { .tag = type_tag, .elem_sz = elem_sz };
 	char lane[EVR_OBJECT_NAME_SZ];
 	int err;
 
 	memset(box, 0, sizeof(*box));
-	err = lane_name(lane, name, 0);
+	err = evr_inbox_lane_name(lane, name, 0);
 	if (!err)
 		err = evr_lane_open(&box->control, peer, name, EVR_KIND_INBOX, EVR_CONSUMER);
 	if (err)
 		return err;
 	box->slots = peer->segment->layout.peers_max;
-	err = inbox_check(&box->control.geometry, name, &type);
+	err = evr_inbox_check(&box->control.geometry, name, &type);
 	if (!err) {
 		box->lanes = calloc(box->slots, sizeof(*box->lanes));
 		box->needs = calloc(box->slots + 1, sizeof(*box->needs));
@@ -560,169 +553,4 @@ void evr_inbox_counts(struct evr_inbox *box, uint32_t slot, enum evr_role role,
 	*out = (struct evr_ring_counts){ .owner = { .slot = EVR_SLOT_ANY } };
 	if (box->lanes && slot < box->slots && bit_is_set(box->open, slot))
 		evr_spsc_counts(&box->lanes[slot].ring, role, out);
-}
-
-/* Make the lane of this peer, if its last holder has not left it there. */
-static int sender_open(struct evr_inbox_sender *sender, struct evr_peer *peer, const char *name,
-		       const struct evr_lane_geometry *g)
-{
-	struct evr_spsc_options options = { .struct_sz = sizeof(options),
-					    .capacity = (uint32_t)g->span,
-					    .elem_sz = (uint32_t)g->unit_sz,
-					    .type_tag = g->type_tag };
-	char lane[EVR_OBJECT_NAME_SZ];
-	struct evr_lane *l = &sender->ring.lane;
-	int err;
-
-	err = lane_name(lane, name, evr_peer_self(peer).slot);
-	if (!err)
-		err = evr_spsc_create(peer, lane, &options);
-	if (!err || err == -EEXIST)
-		err = evr_spsc_open_sized(&sender->ring, peer, lane, EVR_PRODUCER, g->type_tag,
-					  (uint32_t)g->unit_sz);
-	/* What is in it already was another's. (Of two halves it is where the next begins.) */
-	if (!err && !l->far) {
-		evr_a64_store_release(&l->mine->base, l->pos);
-		evr_a64_store_release(&l->mine->partner, l->held); /* INBOX-TURN */
-	}
-	return err;
-}
-
-static void sender_tell(struct evr_inbox_sender *sender, struct evr_peer *peer,
-			struct evr_lane_object *shared, struct evr_peer_id receiver)
-{
-	struct evr_a64 *owners = evr_dir_owners(peer, &sender->object);
-	uint64_t epoch = 0, u_owner;
-	uint32_t slot = evr_peer_self(peer).slot;
-	struct evr_inbox_ready *ready = (struct evr_inbox_ready *)(shared + 1);
-
-	if (!sender->ring.lane.far) {
-		sender->ready = &ready[slot / 64].word;
-		sender->bit = 1ULL << slot % 64;
-		evr_inbox_hint(sender);
-	}
-	u_owner = owners ? evr_a64_load_acquire(&owners[EVR_CONSUMER]) : OWNER_FREE;
-	if (owner_state(u_owner) == OWNER_HELD)
-		evr_wake(peer, &shared->sides[EVR_CONSUMER].need,
-			 sender->ring.lane.far ? receiver : owner_id(u_owner), &epoch);
-}
-
-/* Find the inbox; in an isolated segment that of @receiver, and fill in which one that is. */
-static int inbox_find(struct evr_peer *peer, const char *name, struct evr_object *object,
-		      struct evr_peer_id *receiver)
-{
-	int err;
-
-	if (!evr_dir_is_isolated(peer))
-		return evr_dir_find(peer, name, object);
-	if (receiver->slot != EVR_SLOT_ANY)
-		return evr_peer_is_live(peer, *receiver) &&
-				       evr_dir_find_in(peer, *receiver, name, object) ?
-			       0 :
-			       evr_fail(-ENOENT, "no inbox '%s' of peer %u.%llu", name,
-					receiver->slot, (unsigned long long)receiver->incarnation);
-	err = evr_dir_find(peer, name, object);
-	if (err)
-		return err;
-	receiver->slot = object->slot;
-	peer->ops->state(peer, receiver->slot, &receiver->incarnation);
-	return 0;
-}
-
-static int sender_join(struct evr_inbox_sender *sender, struct evr_peer *peer, const char *name,
-		       const struct inbox_type *type, const struct evr_peer_id *receiver)
-{
-	struct evr_peer_id id = { .slot = EVR_SLOT_ANY };
-	struct evr_lane_object *shared;
-	struct evr_lane_geometry u_g;
-	uint64_t min_sz = sizeof(*shared);
-	int err;
-
-	memset(sender, 0, sizeof(*sender));
-	if (receiver)
-		id = *receiver;
-	err = inbox_find(peer, name, &sender->object, &id);
-	if (err)
-		return err;
-	if (sender->object.kind != EVR_KIND_INBOX)
-		return evr_fail(-EINVAL, "'%s' is an object of kind %u, not %u", name,
-				sender->object.kind, EVR_KIND_INBOX);
-	err = evr_dir_join(peer, &sender->object);
-	if (err)
-		return err;
-	shared = evr_peer_at(peer, sender->object.off, sender->object.sz);
-	if (!evr_dir_is_isolated(peer))
-		min_sz += INBOX_DATA_SZ;
-	if (!shared || sender->object.sz < min_sz) {
-		err = evr_fail(-EBADMSG, "inbox '%s': size is %llu", name,
-			       (unsigned long long)sender->object.sz);
-		goto err_leave;
-	}
-	evr_copy_out(&u_g, &shared->geometry, sizeof(u_g));
-	err = inbox_check(&u_g, name, type);
-	if (!err)
-		err = sender_open(sender, peer, name, &u_g);
-	if (err)
-		goto err_leave;
-	if (sender->ring.lane.far)
-		evr_spsc_expect(&sender->ring, id);
-	sender_tell(sender, peer, shared, id);
-	return 0;
-
-err_leave:
-	evr_dir_leave(peer, &sender->object);
-	return err;
-}
-
-int evr_inbox_join(struct evr_inbox_sender *sender, struct evr_peer *peer, const char *name,
-		   uint64_t type_tag)
-{
-	return evr_inbox_join_to(sender, peer, name, type_tag, NULL);
-}
-
-int evr_inbox_join_to(struct evr_inbox_sender *sender, struct evr_peer *peer, const char *name,
-		      uint64_t type_tag, const struct evr_peer_id *receiver)
-{
-	const struct inbox_type type = { .tag = type_tag };
-
-	return sender_join(sender, peer, name, &type, receiver);
-}
-
-int evr_inbox_join_sized(struct evr_inbox_sender *sender, struct evr_peer *peer, const char *name,
-			 uint64_t type_tag, uint32_t elem_sz)
-{
-	const struct inbox_type type = { .tag = type_tag, .elem_sz = elem_sz };
-
-	return sender_join(sender, peer, name, &type, NULL);
-}
-
-void evr_inbox_leave(struct evr_inbox_sender *sender)
-{
-	struct evr_peer *peer = sender->ring.lane.peer;
-
-	if (!sender->ring.lane.mine)
-		return;
-	evr_spsc_close(&sender->ring);
-	evr_inbox_hint(sender);
-	sender->ready = NULL;
-	evr_dir_leave(peer, &sender->object);
-}
-
-int evr_inbox_push_wait(struct evr_inbox_sender *sender, struct evr_waiter *waiter,
-			const void *elems, uint32_t nr, uint64_t deadline_ns)
-{
-	const uint8_t *from = elems;
-	uint32_t done = 0;
-	int err;
-
-	if (nr > INT32_MAX)
-		nr = INT32_MAX;
-	err = evr_lane_check(&sender->ring.lane);
-	while (!err && done < nr) {
-		done += evr_inbox_push(sender, from + (size_t)done * sender->ring.elem_sz,
-				       nr - done);
-		if (done < nr)
-			err = evr_lane_wait(&sender->ring.lane, waiter, 1, deadline_ns);
-	}
-	return done || !err ? (int)done : err;
 }
