@@ -1,78 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Queues of many, and death: a real process is killed before its n-th access to shared
- * memory, for each n, while it pushes, pops, waits, settles the claims of others. Then
- * the counts must add up, exactly, and the queue must go on.
+ * memory, for each n, while it pushes, pops, settles the claims of others. Then the counts
+ * must add up, exactly, and the queue must go on. Who sleeps: test_mpmc_wake.c.
  *
  * Mutants seen to fail here: of a dead peer's run only the first cell is settled
  * (mpmc_producer_*, mpmc_consumer_*), eight bits of the lap in the ledger
  * (mpmc_settler_that_comes_late_*), a claim is not looked at again when its owner is seen
  * dead (mpmc_claim_ended_*).
  */
-#include "die.h"
+#include "queues.h"
 
-/* For the seats of a crowd. */
 #include "backend.h"
-#include "crowd.c"
 #include "mpmc.h"
-
-#include <sys/mman.h>
-
-#define CAPACITY 8
-
-/* What a child leaves behind of what it did; not accesses of the kind that step() sees. */
-struct record {
-	volatile uint64_t done; /* elements whose call came back, or the last value taken */
-	volatile uint64_t counts[4];
-};
-
-static struct record *record;
-
-static int open_record(void **state)
-{
-	record = mmap(NULL, sizeof(*record), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
-		      0);
-	/* 16 entries, so that a look through the table is a few steps. */
-	return record == MAP_FAILED ? -1 : pair_open_sized(state, 64 << 10);
-}
-
-static int close_record(void **state)
-{
-	munmap(record, sizeof(*record));
-	return pair_close(state);
-}
-
-static void make_queue(struct pair *pair, uint32_t elem_sz)
-{
-	struct evr_mpmc_options options = { .struct_sz = sizeof(options),
-					    .capacity = CAPACITY,
-					    .elem_sz = elem_sz };
-
-	assert_int_equal(evr_mpmc_create(pair->peer, "q", &options), 0);
-}
-
-/* accepted = delivered + lost, of an empty queue; @taken: by whoever is still alive. */
-static void assert_conserved(struct evr_mpmc *queue, uint64_t taken, uint64_t by_others_max)
-{
-	struct evr_mpmc_counts c;
-	uint64_t delivered;
-
-	evr_mpmc_counts(queue, &c);
-	assert_true(c.in == c.out);
-	delivered = c.in - c.holes - c.lost;
-	assert_true(delivered >= taken && delivered - taken <= by_others_max);
-}
-
-/* One goes in and comes out again, and the queue takes its capacity. */
-static void assert_usable(struct evr_mpmc *queue)
-{
-	uint64_t values[CAPACITY + 1] = { 1, 2, 3, 4, 5, 6, 7, 8, 9 }, got[CAPACITY + 1];
-	uint32_t sz = queue->elem_sz;
-
-	assert_int_equal(evr_mpmc_push(queue, values, CAPACITY + 1), CAPACITY);
-	assert_int_equal(evr_mpmc_pop(queue, got, CAPACITY + 1), CAPACITY);
-	assert_memory_equal(got, values, CAPACITY * sz);
-}
 
 static void push_five(struct evr_peer *peer, void *arg)
 {
@@ -345,192 +285,6 @@ static void mpmc_claims_of_the_dead_are_reported(void **state)
 	assert_int_equal(evr_mpmc_pop(&queue, &value, 1), 0);
 	assert_conserved(&queue, 0, 0);
 	assert_usable(&queue);
-	evr_mpmc_close(&queue);
-}
-
-static void wait_in_vain(struct evr_peer *peer, void *arg)
-{
-	struct evr_waiter waiter;
-	struct evr_mpmc queue;
-	uint64_t got;
-
-	CHECK(!evr_waiter_init(&waiter, peer, EVR_WAIT_SLEEP));
-	CHECK(!evr_mpmc_open(&queue, peer, "q", 0));
-	CHECK(evr_mpmc_pop_wait(&queue, &waiter, &got, 1, evr_now_ns() + 1000000) == -ETIMEDOUT);
-	evr_mpmc_close(&queue);
-	evr_waiter_fini(&waiter);
-}
-
-static void mpmc_waiter_killed_at_each_step_leaves_no_seat(void **state)
-{
-	struct pair *pair = *state;
-	struct evr_mpmc_counts c;
-	struct evr_mpmc queue;
-	uint64_t n, value = 1, got;
-	bool died = true;
-
-	make_queue(pair, 8);
-	assert_int_equal(evr_mpmc_open(&queue, pair->peer, "q", 0), 0);
-	for (n = 1; died; n++) {
-		assert_true(n < STEPS_MAX);
-		died = die_at(pair, n, wait_in_vain, NULL);
-		assert_true(crowd_is_empty(queue.ends[EVR_CONSUMER].waiting));
-		assert_int_equal(evr_mpmc_push(&queue, &value, 1), 1);
-		assert_int_equal(evr_mpmc_pop(&queue, &got, 1), 1);
-	}
-	evr_mpmc_counts(&queue, &c);
-	assert_true(c.rings[EVR_PRODUCER] == 0 && c.parks[EVR_CONSUMER] > 0);
-	evr_mpmc_close(&queue);
-}
-
-/* Sleeps for elements until it is killed; counts what it got. */
-static void serve(struct evr_peer *peer, void *arg)
-{
-	volatile uint64_t *count = arg;
-	struct evr_waiter waiter;
-	struct evr_mpmc queue;
-	uint64_t got;
-
-	CHECK(!evr_waiter_init(&waiter, peer, EVR_WAIT_SLEEP));
-	CHECK(!evr_mpmc_open(&queue, peer, "q", 0));
-	for (;;) {
-		CHECK(evr_mpmc_pop_wait(&queue, &waiter, &got, 1, EVR_NO_DEADLINE) == 1);
-		++*count;
-	}
-}
-
-static uint64_t served(uint32_t nr)
-{
-	uint64_t sum = 0;
-	uint32_t i;
-
-	for (i = 0; i < nr; i++)
-		sum += record->counts[i];
-	return sum;
-}
-
-static void wait_until_seated(struct evr_mpmc *queue, uint32_t nr)
-{
-	struct evr_crowd *crowd = queue->ends[EVR_CONSUMER].waiting;
-	struct evr_peer_id id;
-	uint32_t slot, seated;
-
-	do {
-		pair_sleep_us(200);
-		for (slot = 0, seated = 0; slot < 16; slot++)
-			seated += !!seats_taken(queue->peer, crowd, slot, &id);
-	} while (seated != nr);
-}
-
-static void push_two(struct evr_peer *peer, void *arg)
-{
-	uint64_t value = 1;
-	struct evr_mpmc queue;
-
-	CHECK(!evr_mpmc_open(&queue, peer, "q", 0));
-	CHECK(evr_mpmc_push(&queue, &value, 1) == 1);
-	CHECK(evr_mpmc_push(&queue, &value, 1) == 1);
-	evr_mpmc_close(&queue);
-}
-
-/* Whatever was published is served, though its publisher may have died before it rang. */
-static void mpmc_waker_killed_at_each_step_wakes_all_the_same(void **state)
-{
-	struct pair *pair = *state;
-	struct evr_mpmc_counts c;
-	struct evr_mpmc queue;
-	bool died = true;
-	uint64_t n, until;
-	pid_t pids[2];
-	int i;
-
-	make_queue(pair, 8);
-	assert_int_equal(evr_mpmc_open(&queue, pair->peer, "q", 0), 0);
-	for (i = 0; i < 2; i++)
-		pids[i] = pair_fork(pair, serve, (void *)&record->counts[i]);
-	for (n = 1; died; n++) {
-		assert_true(n < STEPS_MAX);
-		wait_until_seated(&queue, 2);
-		died = die_among(pair, n, push_two, NULL);
-		for (until = pair_deadline();; pair_sleep_us(200)) {
-			evr_peer_check(pair->peer);
-			evr_reap_dead(pair->peer, NULL);
-			evr_mpmc_counts(&queue, &c);
-			if (c.in == c.out && served(2) == c.in - c.holes)
-				break;
-			assert_true(evr_now_ns() < until);
-		}
-		assert_true(c.lost == 0);
-	}
-	assert_true(served(2) > 2);
-	for (i = 0; i < 2; i++)
-		pair_kill(pids[i]);
-	pair_settle(pair);
-	evr_mpmc_close(&queue);
-}
-
-/* One publication, one sleeper. */
-static void mpmc_each_publication_wakes_one(void **state)
-{
-	struct pair *pair = *state;
-	struct evr_mpmc_counts c;
-	struct evr_mpmc queue;
-	uint64_t n, value = 1;
-	pid_t pids[4];
-	int i;
-
-	make_queue(pair, 8);
-	assert_int_equal(evr_mpmc_open(&queue, pair->peer, "q", 0), 0);
-	for (i = 0; i < 4; i++)
-		pids[i] = pair_fork(pair, serve, (void *)&record->counts[i]);
-	for (n = 1; n <= 100; n++) {
-		wait_until_seated(&queue, 4);
-		assert_int_equal(evr_mpmc_push(&queue, &value, 1), 1);
-		while (served(4) != n)
-			pair_sleep_us(200);
-	}
-	wait_until_seated(&queue, 4);
-	evr_mpmc_counts(&queue, &c);
-	assert_true(c.rings[EVR_PRODUCER] == 100);
-	/* In turn, so that none of them starves. */
-	for (i = 0; i < 4; i++)
-		assert_true(record->counts[i] >= 20);
-	for (i = 0; i < 4; i++)
-		pair_kill(pids[i]);
-	pair_settle(pair);
-	evr_mpmc_close(&queue);
-}
-
-/* It was rung, and dies before it takes: the other one serves. */
-static void mpmc_waiter_that_dies_when_rung_is_replaced(void **state)
-{
-	struct pair *pair = *state;
-	struct evr_mpmc queue;
-	uint64_t n, value = 1;
-	int status = -1;
-	pid_t pids[2];
-
-	make_queue(pair, 8);
-	assert_int_equal(evr_mpmc_open(&queue, pair->peer, "q", 0), 0);
-	pids[1] = pair_fork(pair, serve, (void *)&record->counts[1]);
-	for (n = 1; n <= 10; n++) {
-		pids[0] = pair_fork(pair, serve, (void *)&record->counts[0]);
-		wait_until_seated(&queue, 2);
-		kill(pids[0], SIGSTOP);
-		assert_int_equal(waitpid(pids[0], &status, WUNTRACED), pids[0]);
-		/* Two, and each of them is rung for one. */
-		assert_int_equal(evr_mpmc_push(&queue, &value, 1), 1);
-		assert_int_equal(evr_mpmc_push(&queue, &value, 1), 1);
-		pair_kill(pids[0]);
-		while (served(2) != 2 * n) {
-			evr_peer_check(pair->peer);
-			evr_reap_dead(pair->peer, NULL);
-			pair_sleep_us(200);
-		}
-	}
-	assert_true(record->counts[0] == 0);
-	pair_kill(pids[1]);
-	pair_settle(pair);
 	evr_mpmc_close(&queue);
 }
 
@@ -823,13 +577,9 @@ int main(void)
 		CASE(mpmc_settler_that_comes_late_leaves_a_later_claim),
 		CASE(mpmc_claim_ended_before_the_death_is_no_loss),
 		CASE(mpmc_claims_of_the_dead_are_reported),
-		CASE(mpmc_waiter_killed_at_each_step_leaves_no_seat),
-		CASE(mpmc_waker_killed_at_each_step_wakes_all_the_same),
-		CASE(mpmc_each_publication_wakes_one),
-		CASE(mpmc_waiter_that_dies_when_rung_is_replaced),
 		CASE(mpmc_stopped_claimer_is_not_dead),
 		CASE(mpmc_storm_of_kills_keeps_the_queue_going),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests_name("mpmc_death", tests, NULL, NULL);
 }
