@@ -8,27 +8,24 @@
 
 #include "steps.h"
 
-#include <signal.h>
-#include <stdbool.h>
-#include <stdint.h>
+#include "pair.h"
 
 /* 0: count only. */
 static uint64_t steps, steps_to_live;
-/* What happens then, instead of death: another's turn, in between. */
+/* What happens then, instead of death: another's turn, in between; and when it began. */
 static void (*steps_turn)(void *arg);
 static void *steps_arg;
+static uint64_t steps_turn_ns;
 
 void step(void)
 {
 	if (++steps != steps_to_live)
 		return;
-	if (steps_turn)
-		steps_turn(steps_arg);
-	else
+	if (!steps_turn)
 		raise(SIGKILL);
+	steps_turn_ns = evr_now_ns();
+	steps_turn(steps_arg);
 }
-
-#include "pair.h"
 
 /* More would mean that a call does not end. */
 #define STEPS_MAX 100000
@@ -48,6 +45,7 @@ static inline bool die_among(struct pair *pair, uint64_t n, void (*fn)(struct ev
 		alarm(60);
 		steps = 0;
 		steps_to_live = n;
+		steps_turn = NULL;
 		CHECK(!evr_peer_attach(&peer, pair->segment, NULL));
 		fn(peer, arg);
 		_exit(0);

@@ -80,20 +80,37 @@ static inline const char *pair_uri(void)
 	return backend && !strcmp(backend, "device") ? "device:" : "local:";
 }
 
-static inline int pair_open_sized(void **state, uint64_t shared_sz)
+static inline int pair_open_as(void **state, const struct evr_segment_options *options)
 {
-	struct evr_segment_options options = { .struct_sz = sizeof(options),
-					       .shared_sz = shared_sz,
-					       .peers_max = 16 };
 	struct pair *pair = calloc(1, sizeof(*pair));
 
-	if (!pair || evr_segment_create(&pair->segment, pair_uri(), &options) ||
+	if (!pair || evr_segment_create(&pair->segment, pair_uri(), options) ||
 	    evr_peer_attach(&pair->peer, pair->segment, NULL)) {
 		fprintf(stderr, "# %s\n", evr_error_detail());
 		return -1;
 	}
 	*state = pair;
 	return 0;
+}
+
+static inline int pair_open_sized(void **state, uint64_t shared_sz)
+{
+	struct evr_segment_options options = { .struct_sz = sizeof(options),
+					       .shared_sz = shared_sz,
+					       .peers_max = 16 };
+
+	return pair_open_as(state, &options);
+}
+
+/* Each peer in a region of its own, which no other can write. */
+static inline int pair_open_isolated(void **state, uint64_t peer_sz, uint32_t peers_max)
+{
+	struct evr_segment_options options = { .struct_sz = sizeof(options),
+					       .flags = EVR_SEGMENT_ISOLATED,
+					       .peer_sz = peer_sz,
+					       .peers_max = peers_max };
+
+	return pair_open_as(state, &options);
 }
 
 static inline int pair_open(void **state)
@@ -161,8 +178,8 @@ static inline void pair_sleep_us(unsigned int us)
 	nanosleep(&ts, NULL);
 }
 
-/* Peers that have ended, reaped by us or by one of themselves: wait until none is left. */
-static inline void pair_settle(struct pair *pair)
+/* Peers end, and are reaped, by us or by one of themselves: wait until they have no slot. */
+static inline void pair_await_others(struct evr_peer *peer, bool count_live)
 {
 	uint64_t deadline = pair_deadline();
 	struct evr_peer_info infos[16];
@@ -170,14 +187,27 @@ static inline void pair_settle(struct pair *pair)
 
 	do {
 		assert_true(evr_now_ns() < deadline);
-		evr_peer_check(pair->peer);
-		assert_true(evr_reap_dead(pair->peer, NULL) >= 0);
-		nr = evr_peer_list(pair->peer, infos, 16);
+		evr_peer_check(peer);
+		assert_true(evr_reap_dead(peer, NULL) >= 0);
+		nr = evr_peer_list(peer, infos, 16);
 		for (i = 0, others = 0; i < nr && i < 16; i++)
-			others += infos[i].id.slot != evr_peer_self(pair->peer).slot;
+			others += infos[i].id.slot != evr_peer_self(peer).slot &&
+				  (count_live || infos[i].state != EVR_PEER_LIVE);
 		if (others)
 			pair_sleep_us(1000);
 	} while (others);
+}
+
+/* Until nobody else has a slot. */
+static inline void pair_settle(struct pair *pair)
+{
+	pair_await_others(pair->peer, true);
+}
+
+/* Until nobody who is dead has a slot. */
+static inline void pair_settle_dead(struct evr_peer *peer)
+{
+	pair_await_others(peer, false);
 }
 
 /* xorshift: the same numbers for the same seed. */

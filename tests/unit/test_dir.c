@@ -388,19 +388,7 @@ static void dir_observer_reads_and_writes_nothing(void **state)
 
 static int open_isolated(void **state)
 {
-	struct evr_segment_options options = { .struct_sz = sizeof(options),
-					       .flags = EVR_SEGMENT_ISOLATED,
-					       .peer_sz = 64 << 10,
-					       .peers_max = 4 };
-	struct pair *pair = calloc(1, sizeof(*pair));
-
-	if (!pair || evr_segment_create(&pair->segment, pair_uri(), &options) ||
-	    evr_peer_attach(&pair->peer, pair->segment, NULL)) {
-		fprintf(stderr, "# %s\n", evr_error_detail());
-		return -1;
-	}
-	*state = pair;
-	return 0;
+	return pair_open_isolated(state, 64 << 10, 4);
 }
 
 /* Finds what the parent made, makes something of its own, and dies of it. */

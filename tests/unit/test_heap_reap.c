@@ -10,33 +10,12 @@
  * dead holders that stay (reap_holder_*), the head of one claim freed as a part of another
  * (reap_two_threads_*), generations that are kept only after the claim (reap_granules_*).
  */
-#include "steps.h"
+#include "die.h"
 
 #include <sched.h>
-#include <signal.h>
-#include <stdint.h>
 #include <sys/mman.h>
 
-/* 0: count only. */
-static uint64_t steps, steps_to_live;
-/* What happens then, instead of death: another's turn, in between. */
-static void (*steps_turn)(void);
-
-void step(void)
-{
-	if (++steps != steps_to_live)
-		return;
-	if (steps_turn)
-		steps_turn();
-	else
-		raise(SIGKILL);
-}
-
-#include "pair.h"
-
 #define HEAP_SZ (192U << 10)
-/* More would mean that a call does not end. */
-#define STEPS_MAX 100000
 
 /* What parent and child tell each other, in memory that is not the segment's. */
 /* Atomic: who sees a flag sees what was written before it. */
@@ -193,7 +172,7 @@ static struct talk *second_talk;
 static uint64_t first_to_live, second_to_live;
 
 /* The turn of another thread, that comes so far; then both are dead. */
-static void claim_in_between(void)
+static void claim_in_between(void *arg)
 {
 	steps_turn = NULL;
 	steps = 0;

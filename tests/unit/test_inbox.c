@@ -8,38 +8,17 @@
  * alone (inbox_missing_hint_*), messages of the dead taken for their successor's
  * (inbox_messages_are_*), a join that wakes nobody (inbox_sender_that_comes_*).
  */
-#include "steps.h"
-
-#include <signal.h>
-#include <stdint.h>
-
-#include <evering/bell.h>
-
-static uint64_t steps, step_to_act;
-static void (*act)(void);
-static uint64_t act_ns; /* when it happened */
-
-/* A sweep's last turn takes as long; the others wait so long only for a lost wake-up. */
-#define PATIENCE_NS 4000000000ULL
-
-void step(void)
-{
-	if (++steps != step_to_act)
-		return;
-	act_ns = evr_now_ns();
-	act();
-}
-
-#include "pair.h"
+#include "die.h"
 
 #define CAPACITY 8
-#define STEPS_MAX 100000
+/* A sweep's last turn takes as long; the others wait so long only for a lost wake-up. */
+#define PATIENCE_NS 4000000000ULL
 
 static struct pair *pair;
 
 static int open_shared(void **state)
 {
-	step_to_act = 0;
+	steps_to_live = 0;
 	if (pair_open_sized(state, 256 << 10))
 		return -1;
 	pair = *state;
@@ -48,19 +27,10 @@ static int open_shared(void **state)
 
 static int open_isolated(void **state)
 {
-	struct evr_segment_options options = { .struct_sz = sizeof(options),
-					       .flags = EVR_SEGMENT_ISOLATED,
-					       .peer_sz = 64 << 10,
-					       .peers_max = 8 };
-
-	step_to_act = 0;
-	pair = calloc(1, sizeof(*pair));
-	if (!pair || evr_segment_create(&pair->segment, pair_uri(), &options) ||
-	    evr_peer_attach(&pair->peer, pair->segment, NULL)) {
-		fprintf(stderr, "# %s\n", evr_error_detail());
+	steps_to_live = 0;
+	if (pair_open_isolated(state, 64 << 10, 8))
 		return -1;
-	}
-	*state = pair;
+	pair = *state;
 	return 0;
 }
 
@@ -397,9 +367,9 @@ static void inbox_senders_keep_their_order(void **state)
 static struct evr_peer *visitor;
 static struct evr_inbox_sender visit;
 
-static void come_and_send(void)
+static void come_and_send(void *arg)
 {
-	step_to_act = 0;
+	steps_to_live = 0;
 	assert_int_equal(evr_inbox_join(&visit, visitor, "b", 0), 0);
 	send_one(&visit, 7);
 }
@@ -421,12 +391,12 @@ static void inbox_sender_that_comes_at_each_step_is_heard(void **state)
 		/* That somebody has come to the segment must not be what wakes us. */
 		evr_bell_read(pair->peer, &bells);
 		got = 0;
-		act = come_and_send;
+		steps_turn = come_and_send;
 		steps = 0;
-		step_to_act = n;
+		steps_to_live = n;
 		until = evr_now_ns() + patience;
 		ret = evr_inbox_pop_wait(&box, &waiter, &got, 1, NULL, until);
-		if (step_to_act || act_ns >= until)
+		if (steps_to_live || steps_turn_ns >= until)
 			break;
 		pair_again_if_late(until, PATIENCE_NS, &patience, &n);
 		assert_int_equal(ret, 1);
@@ -438,47 +408,13 @@ static void inbox_sender_that_comes_at_each_step_is_heard(void **state)
 		assert_int_equal(evr_inbox_remove(pair->peer, "b"), 0);
 	}
 	assert_true(n > 20);
-	step_to_act = 0;
+	steps_to_live = 0;
 	evr_peer_detach(visitor);
 	evr_inbox_close(&box);
 	evr_waiter_fini(&waiter);
 }
 
-static void die(void)
-{
-	raise(SIGKILL);
-}
-
-/* A child that dies before its n-th access; false when it came to the end alive. */
-static bool die_at(uint64_t n, void (*fn)(struct evr_peer *))
-{
-	struct evr_peer *peer;
-	int status = -1;
-	pid_t pid;
-
-	fflush(NULL);
-	pid = fork();
-	assert_true(pid >= 0);
-	if (!pid) {
-		alarm(60);
-		CHECK(!evr_peer_attach(&peer, pair->segment, NULL));
-		act = die;
-		steps = 0;
-		step_to_act = n;
-		fn(peer);
-		_exit(0);
-	}
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	if (WIFSIGNALED(status))
-		assert_int_equal(WTERMSIG(status), SIGKILL);
-	else
-		assert_int_equal(status, 0);
-	if (!WIFSIGNALED(status))
-		printf("# died before each of %llu accesses\n", (unsigned long long)n - 1);
-	return WIFSIGNALED(status);
-}
-
-static void send_three(struct evr_peer *peer)
+static void send_three(struct evr_peer *peer, void *arg)
 {
 	uint64_t values[] = { 1, 2, 3 };
 	struct evr_inbox_sender sender;
@@ -487,25 +423,6 @@ static void send_three(struct evr_peer *peer)
 	CHECK(evr_inbox_push(&sender, values, 2) == 2);
 	CHECK(evr_inbox_push(&sender, values + 2, 1) == 1);
 	evr_inbox_leave(&sender);
-}
-
-/* Until no dead peer has a slot. */
-static void settle(void)
-{
-	uint64_t deadline = pair_deadline();
-	struct evr_peer_info infos[16];
-	int i, nr, dead;
-
-	do {
-		assert_true(evr_now_ns() < deadline);
-		evr_peer_check(pair->peer);
-		assert_true(evr_reap_dead(pair->peer, NULL) >= 0);
-		nr = evr_peer_list(pair->peer, infos, 16);
-		for (i = 0, dead = 0; i < nr && i < 16; i++)
-			dead += infos[i].state != EVR_PEER_LIVE;
-		if (dead)
-			pair_sleep_us(1000);
-	} while (dead);
 }
 
 static void inbox_sender_killed_at_each_step_harms_no_other(void **state)
@@ -522,8 +439,8 @@ static void inbox_sender_killed_at_each_step_harms_no_other(void **state)
 	assert_int_equal(evr_inbox_join(&other, a, "b", 0), 0);
 	for (n = 1; died; n++) {
 		assert_true(n < STEPS_MAX);
-		died = die_at(n, send_three);
-		settle();
+		died = die_among(pair, n, send_three, NULL);
+		pair_settle_dead(pair->peer);
 		send_one(&other, n << 8);
 		for (next = 1; evr_inbox_pop(&box, &got, 1, &from);) {
 			if (got == n << 8)
@@ -542,7 +459,7 @@ static void inbox_sender_killed_at_each_step_harms_no_other(void **state)
 	evr_peer_detach(a);
 }
 
-static void take_two(struct evr_peer *peer)
+static void take_two(struct evr_peer *peer, void *arg)
 {
 	struct evr_inbox box;
 	uint64_t got;
@@ -567,8 +484,8 @@ static void inbox_receiver_killed_at_each_step_leaves_the_rest(void **state)
 		assert_true(n < STEPS_MAX);
 		for (got = 1; got <= 3; got++)
 			send_one(&sender, got);
-		died = die_at(n, take_two);
-		settle();
+		died = die_among(pair, n, take_two, NULL);
+		pair_settle_dead(pair->peer);
 		assert_int_equal(evr_inbox_open(&box, pair->peer, "b", 0), 0);
 		assert_int_equal(evr_inbox_pop(&box, &first, 1, NULL), 1);
 		assert_true(first >= 1 && first <= 3);

@@ -9,29 +9,10 @@
  * admissions taken by a store (lane_second_*), the last one admitted not marked
  * by the next (lane_second_creator_*), a claimer or a remover that does not look at the other (lane_removal_*).
  */
-#include "steps.h"
-
-#include <stdint.h>
-
-#include <evering/bell.h>
-
-static uint64_t steps, step_to_act;
-static void (*act)(void);
-static uint64_t act_ns; /* when it happened */
-
-void step(void)
-{
-	if (++steps != step_to_act)
-		return;
-	act_ns = evr_now_ns();
-	act();
-}
-
-#include "pair.h"
+#include "die.h"
 
 /* Against a lost wake-up only; also how long the last turn of each sweep takes. */
 #define PATIENCE_NS 500000000ULL
-#define STEPS_MAX 10000
 
 static struct evr_peer *peer;
 static struct evr_spsc in, out;
@@ -40,16 +21,16 @@ static struct evr_object object;
 static int act_result;
 
 /* From here on: before access n, once. 0: never. */
-static void arrange(uint64_t n, void (*fn)(void))
+static void arrange(uint64_t n, void (*fn)(void *arg))
 {
-	act = fn;
+	steps_turn = fn;
 	steps = 0;
-	step_to_act = n;
+	steps_to_live = n;
 }
 
 static bool act_happened(void)
 {
-	return steps >= step_to_act;
+	return steps >= steps_to_live;
 }
 
 static int open_lane(void **state)
@@ -59,7 +40,7 @@ static int open_lane(void **state)
 	if (err)
 		return err;
 	peer = ((struct pair *)*state)->peer;
-	step_to_act = 0;
+	steps_to_live = 0;
 	return evr_waiter_init(&waiter, peer, EVR_WAIT_SLEEP);
 }
 
@@ -77,7 +58,7 @@ static void make_ring(uint32_t capacity)
 	assert_int_equal(evr_spsc_create(peer, "n", &options), 0);
 }
 
-static void push_and_close(void)
+static void push_and_close(void *arg)
 {
 	act_result = (int)evr_spsc_push(&in, &(uint64_t){ 7 }, 1);
 	evr_spsc_close(&in);
@@ -97,9 +78,9 @@ static void lane_push_and_close_at_each_step_arrives_first(void **state)
 		arrange(n, push_and_close);
 		until = evr_now_ns() + patience;
 		ret = evr_spsc_pop_wait(&out, &waiter, &got, 1, until);
-		if (!act_happened() || act_ns >= until)
+		if (!act_happened() || steps_turn_ns >= until)
 			break;
-		step_to_act = 0;
+		steps_to_live = 0;
 		pair_again_if_late(until, PATIENCE_NS, &patience, &n);
 		assert_int_equal(ret, 1);
 		assert_true(got == 7);
@@ -112,7 +93,7 @@ static void lane_push_and_close_at_each_step_arrives_first(void **state)
 	evr_spsc_close(&out);
 }
 
-static void pop_one(void)
+static void pop_one(void *arg)
 {
 	uint64_t got;
 
@@ -129,13 +110,13 @@ static void lane_pop_at_each_step_wakes_the_producer(void **state)
 	assert_int_equal(evr_spsc_open(&out, peer, "n", EVR_CONSUMER, 0), 0);
 	for (n = 1;; n++) {
 		assert_true(n < STEPS_MAX);
-		step_to_act = 0;
+		steps_to_live = 0;
 		while (evr_spsc_push(&in, &value, 1))
 			;
 		arrange(n, pop_one);
 		until = evr_now_ns() + patience;
 		ret = evr_spsc_push_wait(&in, &waiter, &value, 1, until);
-		if (!act_happened() || act_ns >= until)
+		if (!act_happened() || steps_turn_ns >= until)
 			break;
 		pair_again_if_late(until, PATIENCE_NS, &patience, &n);
 		assert_int_equal(ret, 1);
@@ -149,7 +130,7 @@ static void lane_pop_at_each_step_wakes_the_producer(void **state)
 
 static struct evr_spsc second;
 
-static void open_second(void)
+static void open_second(void *arg)
 {
 	act_result = evr_spsc_open(&second, peer, "n", EVR_PRODUCER, 0);
 }
@@ -166,7 +147,7 @@ static void lane_second_claimer_at_each_step_is_the_only_one(void **state)
 		ret = evr_spsc_open(&in, peer, "n", EVR_PRODUCER, 0);
 		if (!act_happened())
 			break;
-		step_to_act = 0;
+		steps_to_live = 0;
 		assert_true((ret == 0 && act_result == -EBUSY) ||
 			    (ret == -EBUSY && act_result == 0));
 		evr_spsc_close(ret ? &second : &in);
@@ -177,7 +158,7 @@ static void lane_second_claimer_at_each_step_is_the_only_one(void **state)
 
 static const char *second_name;
 
-static void create_second(void)
+static void create_second(void *arg)
 {
 	act_result = evr_dir_create(peer, second_name, EVR_KIND_USER, 300, &object);
 }
@@ -195,7 +176,7 @@ static void sweep_creators(const char *name)
 		ret = evr_dir_create(peer, "x", EVR_KIND_USER, 300, &first);
 		if (!act_happened())
 			break;
-		step_to_act = 0;
+		steps_to_live = 0;
 		if (strcmp(name, "x")) {
 			assert_int_equal(ret, 0);
 			assert_int_equal(act_result, 0);
@@ -224,7 +205,7 @@ static void lane_second_creator_has_memory_of_its_own(void **state)
 	sweep_creators("y");
 }
 
-static void remove_ring(void)
+static void remove_ring(void *arg)
 {
 	act_result = evr_dir_remove(peer, &object);
 }
@@ -244,7 +225,7 @@ static void lane_removal_at_each_step_spares_who_is_in(void **state)
 		ret = evr_spsc_open(&in, peer, "n", EVR_PRODUCER, 0);
 		if (!act_happened())
 			break;
-		step_to_act = 0;
+		steps_to_live = 0;
 		assert_true((ret == 0 && act_result == -EBUSY) ||
 			    (ret == -ENOENT && act_result == 0));
 		evr_spsc_close(&in);
@@ -268,7 +249,7 @@ static void lane_claim_at_each_step_of_a_removal_is_safe(void **state)
 		ret = evr_dir_remove(peer, &object);
 		if (!act_happened())
 			break;
-		step_to_act = 0;
+		steps_to_live = 0;
 		/* Both may give way, but never is a ring gone that is held. */
 		assert_true(ret == 0 || ret == -EBUSY);
 		assert_true(act_result == 0 || act_result == -ENOENT);

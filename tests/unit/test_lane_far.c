@@ -218,7 +218,7 @@ static void far_successor_in_the_region_is_not_read(void **state)
 		push(&in, got[0]);
 	pop(&out, 1);
 	evr_peer_detach(c);
-	settle(b);
+	pair_settle_dead(b);
 	/* Nobody has the slot yet: all is as it was left. */
 	pop(&out, 2);
 	assert_non_null(evr_spsc_peek(&out, &nr));

@@ -8,11 +8,17 @@
  */
 #include "far_lanes.h"
 
-#include <signal.h>
-
-static void come_and_push(void)
+/* What happens before the n-th access from here. */
+static void arrange(uint64_t n, void (*fn)(void *arg))
 {
-	step_to_act = 0;
+	steps_turn = fn;
+	steps = 0;
+	steps_to_live = n;
+}
+
+static void come_and_push(void *arg)
+{
+	steps_to_live = 0;
 	assert_int_equal(evr_spsc_open(&in, a, "r", EVR_PRODUCER, 0), 0);
 	push(&in, 7);
 }
@@ -30,7 +36,7 @@ static void far_producer_that_comes_at_each_step_is_met(void **state)
 		until = evr_now_ns() + patience;
 		assert_int_equal(evr_spsc_open(&out, b, "r", EVR_CONSUMER, 0), 0);
 		ret = evr_spsc_pop_wait(&out, &wb, &got, 1, until);
-		if (step_to_act || act_ns >= until)
+		if (steps_to_live || steps_turn_ns >= until)
 			break;
 		pair_again_if_late(until, PATIENCE_NS, &patience, &n);
 		assert_int_equal(ret, 1);
@@ -43,9 +49,9 @@ static void far_producer_that_comes_at_each_step_is_met(void **state)
 	evr_spsc_close(&out);
 }
 
-static void come_and_pop(void)
+static void come_and_pop(void *arg)
 {
-	step_to_act = 0;
+	steps_to_live = 0;
 	assert_int_equal(evr_spsc_open(&out, b, "r", EVR_CONSUMER, 0), 0);
 	pop(&out, 1);
 	pop(&out, 2);
@@ -65,7 +71,7 @@ static void far_consumer_that_comes_at_each_step_makes_room(void **state)
 		arrange(n, come_and_pop);
 		until = evr_now_ns() + patience;
 		ret = evr_spsc_push_wait(&in, &wa, &value, 1, until);
-		if (step_to_act || act_ns >= until)
+		if (steps_to_live || steps_turn_ns >= until)
 			break;
 		pair_again_if_late(until, PATIENCE_NS, &patience, &n);
 		assert_int_equal(ret, 1);
@@ -78,45 +84,11 @@ static void far_consumer_that_comes_at_each_step_makes_room(void **state)
 	}
 	assert_true(n > 20);
 	evr_spsc_close(&in);
-	if (!step_to_act)
+	if (!steps_to_live)
 		evr_spsc_close(&out);
 }
 
-static void die(void)
-{
-	raise(SIGKILL);
-}
-
-/* A child that dies before its n-th access; false when it came to the end alive. */
-static bool die_at(uint64_t n, void (*fn)(struct evr_peer *))
-{
-	struct evr_peer *peer;
-	int status = -1;
-	pid_t pid;
-
-	fflush(NULL);
-	pid = fork();
-	assert_true(pid >= 0);
-	if (!pid) {
-		alarm(60);
-		CHECK(!evr_peer_attach(&peer, pair->segment, NULL));
-		arrange(n, die);
-		fn(peer);
-		_exit(0);
-	}
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	if (WIFSIGNALED(status)) {
-		assert_int_equal(WTERMSIG(status), SIGKILL);
-		settle(a);
-		return true;
-	}
-	assert_int_equal(status, 0);
-	settle(a);
-	printf("# died before each of %llu accesses\n", (unsigned long long)n - 1);
-	return false;
-}
-
-static void push_three(struct evr_peer *peer)
+static void push_three(struct evr_peer *peer, void *arg)
 {
 	uint64_t values[] = { 1, 2, 3 };
 	struct evr_spsc ring;
@@ -132,7 +104,7 @@ static void leave_b(void)
 	evr_waiter_fini(&wb);
 	evr_peer_detach(b);
 	b = NULL;
-	settle(a);
+	pair_settle_dead(a);
 }
 
 /* What was published is read out of the memory that the dead has left. */
@@ -147,7 +119,8 @@ static void far_producer_killed_at_each_step_delivers_what_it_published(void **s
 	assert_int_equal(evr_spsc_open(&out, a, "r", EVR_CONSUMER, 0), 0);
 	for (n = 1; died; n++) {
 		assert_true(n < STEPS_MAX);
-		died = die_at(n, push_three);
+		died = die_among(pair, n, push_three, NULL);
+		pair_settle_dead(a);
 		end = evr_spsc_state(&out);
 		for (value = 0, got = 0; evr_spsc_pop(&out, &got, 1); value++)
 			assert_true(got == value + 1);
@@ -161,7 +134,7 @@ static void far_producer_killed_at_each_step_delivers_what_it_published(void **s
 	evr_spsc_close(&out);
 }
 
-static void pop_two(struct evr_peer *peer)
+static void pop_two(struct evr_peer *peer, void *arg)
 {
 	struct evr_spsc ring;
 	uint64_t value = 0;
@@ -184,7 +157,8 @@ static void far_consumer_killed_at_each_step_leaves_the_rest(void **state)
 		assert_int_equal(evr_spsc_open(&in, a, "r", EVR_PRODUCER, 0), 0);
 		for (got = 1; got <= 3; got++)
 			push(&in, got);
-		died = die_at(n, pop_two);
+		died = die_among(pair, n, pop_two, NULL);
+		pair_settle_dead(a);
 		evr_spsc_state(&in);
 		evr_spsc_forget(&in);
 		assert_int_equal(evr_spsc_open(&out, b, "r", EVR_CONSUMER, 0), 0);

@@ -7,37 +7,14 @@
  * nobody (pool_exhausted_* and others), a seat's owner looked at before its need word
  * (pool_next_in_a_seat_*).
  */
-#include "steps.h"
+#include "die.h"
 
 #include <pthread.h>
 #include <sched.h>
-#include <signal.h>
-#include <stdint.h>
 #include <sys/mman.h>
-
-/* 0: count only. */
-static uint64_t steps, steps_to_live;
-/* What happens then, instead of death: another's turn, in between. */
-static void (*steps_turn)(void *arg);
-static void *steps_arg;
-
-void step(void)
-{
-	if (++steps != steps_to_live)
-		return;
-	if (steps_turn)
-		steps_turn(steps_arg);
-	else
-		raise(SIGKILL);
-}
-
-#include "pair.h"
 
 /* For its words. */
 #include "pool.c"
-
-/* More would mean that a call does not end. */
-#define STEPS_MAX 100000
 
 /* What parent and children tell each other, in memory that is not the segment's. */
 static struct talk {

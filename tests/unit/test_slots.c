@@ -8,24 +8,9 @@
  * idle (slots_consumer_killed_*), stamps left from another object
  * (slots_memory_of_another_*), a size that is not checked (slots_hostile_*).
  */
-#include "steps.h"
-
-#include <signal.h>
-#include <stdint.h>
-
-/* 0: count only. */
-static uint64_t steps, steps_to_live;
-
-void step(void)
-{
-	if (++steps == steps_to_live)
-		raise(SIGKILL);
-}
-
-#include "pair.h"
+#include "die.h"
 
 #define CAPACITY 8
-#define STEPS_MAX 100000
 
 static int open_small(void **state)
 {
@@ -34,19 +19,7 @@ static int open_small(void **state)
 
 static int open_isolated(void **state)
 {
-	struct evr_segment_options options = { .struct_sz = sizeof(options),
-					       .flags = EVR_SEGMENT_ISOLATED,
-					       .peer_sz = 64 << 10,
-					       .peers_max = 16 };
-	struct pair *pair = calloc(1, sizeof(*pair));
-
-	if (!pair || evr_segment_create(&pair->segment, pair_uri(), &options) ||
-	    evr_peer_attach(&pair->peer, pair->segment, NULL)) {
-		fprintf(stderr, "# %s\n", evr_error_detail());
-		return -1;
-	}
-	*state = pair;
-	return 0;
+	return pair_open_isolated(state, 64 << 10, 16);
 }
 
 static void make(struct evr_peer *peer, const char *name, uint32_t capacity, uint32_t msg_max)
@@ -275,36 +248,7 @@ static void slots_two_processes_echo_in_order(void **state)
 	evr_waiter_fini(&waiter);
 }
 
-/* A child that dies before its n-th access; false when it came to the end alive. */
-static bool die_at(struct pair *pair, uint64_t n, void (*fn)(struct evr_peer *))
-{
-	struct evr_peer *peer;
-	int status = -1;
-	pid_t pid;
-
-	fflush(NULL);
-	pid = fork();
-	assert_true(pid >= 0);
-	if (!pid) {
-		alarm(60);
-		CHECK(!evr_peer_attach(&peer, pair->segment, NULL));
-		steps = 0;
-		steps_to_live = n;
-		fn(peer);
-		_exit(0);
-	}
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	if (WIFSIGNALED(status))
-		assert_int_equal(WTERMSIG(status), SIGKILL);
-	else
-		assert_int_equal(status, 0);
-	pair_settle(pair);
-	if (!WIFSIGNALED(status))
-		printf("# died before each of %llu accesses\n", (unsigned long long)n - 1);
-	return WIFSIGNALED(status);
-}
-
-static void push_three(struct evr_peer *peer)
+static void push_three(struct evr_peer *peer, void *arg)
 {
 	uint64_t values[] = { 1, 2, 3 }, *to;
 	struct evr_slots in;
@@ -330,7 +274,7 @@ static void slots_producer_killed_at_each_step_leaves_whole_messages(void **stat
 	assert_int_equal(evr_slots_open(&out, pair->peer, "s", EVR_CONSUMER, 0), 0);
 	for (n = 1; died; n++) {
 		assert_true(n < STEPS_MAX);
-		died = die_at(pair, n, push_three);
+		died = die_at(pair, n, push_three, NULL);
 		evr_slots_state(&out);
 		for (count = 0; evr_slots_pop(&out, &got, 8, &sz); count++)
 			assert_true(sz == 8 && got == count + 1);
@@ -353,7 +297,7 @@ static void slots_producer_killed_at_each_step_leaves_whole_messages(void **stat
 	evr_slots_close(&out);
 }
 
-static void pop_two(struct evr_peer *peer)
+static void pop_two(struct evr_peer *peer, void *arg)
 {
 	struct evr_slots out;
 	uint64_t got;
@@ -378,7 +322,7 @@ static void slots_consumer_killed_at_each_step_leaves_the_rest(void **state)
 		assert_true(n < STEPS_MAX);
 		assert_int_equal(evr_slots_open(&in, pair->peer, "s", EVR_PRODUCER, 0), 0);
 		assert_int_equal(evr_slots_push_batch(&in, (uint64_t[]){ 1, 2, 3 }, 8, 3), 3);
-		died = die_at(pair, n, pop_two);
+		died = die_at(pair, n, pop_two, NULL);
 		assert_int_equal(evr_slots_open(&out, pair->peer, "s", EVR_CONSUMER, 0), 0);
 		assert_true(evr_slots_pop(&out, &first, 8, &sz));
 		assert_true(first >= 1 && first <= 3);
