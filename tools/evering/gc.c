@@ -50,18 +50,9 @@ static void print_text(const struct evr_reap_report *report)
 	       format_size(block_bytes, report->block_bytes));
 }
 
-static int preview(const char *name, struct evr_reap_report *report)
+static int preview(const struct observer *observer, void *arg)
 {
-	struct observer observer;
-	int status = observer_open(&observer, name), err;
-
-	if (status)
-		return status;
-	err = evr_reap_preview(observer.peer, report);
-	if (err < 0)
-		status = message_failed(name, err);
-	observer_close(&observer);
-	return status;
+	return evr_reap_preview(observer->peer, arg);
 }
 
 static int collect(const char *name, struct evr_reap_report *report)
@@ -92,7 +83,10 @@ static int run(int operands_nr, char **operands)
 	int status;
 
 	(void)operands_nr;
-	status = dry_run ? preview(operands[0], &report) : collect(operands[0], &report);
+	if (dry_run)
+		status = observer_run(operands[0], preview, &report);
+	else
+		status = collect(operands[0], &report);
 	if (status)
 		return status;
 	if (json)

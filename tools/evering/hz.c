@@ -7,7 +7,6 @@
 #include <evering/evering.h>
 
 #include "command.h"
-#include "message.h"
 #include "rates.h"
 #include "signals.h"
 
@@ -52,12 +51,15 @@ static int report(const struct snapshot *before, const struct snapshot *after)
 	return err;
 }
 
-static int follow(const struct observer *observer)
+static int follow(const struct observer *observer, void *arg)
 {
 	struct snapshot before, after;
 	uint64_t reports = 0;
-	int err = snapshot_take(observer, &before);
+	int err;
 
+	(void)arg;
+	signals_catch();
+	err = snapshot_take(observer, &before);
 	while (!err && !signals_came() && !(count && reports == count)) {
 		signals_sleep(interval);
 		if (signals_came())
@@ -75,19 +77,8 @@ static int follow(const struct observer *observer)
 
 static int run(int operands_nr, char **operands)
 {
-	struct observer observer;
-	int status, err;
-
 	(void)operands_nr;
-	status = observer_open(&observer, operands[0]);
-	if (status)
-		return status;
-	signals_catch();
-	err = follow(&observer);
-	if (err)
-		status = message_failed(operands[0], err);
-	observer_close(&observer);
-	return status;
+	return observer_run(operands[0], follow, NULL);
 }
 
 const struct command hz_command = {

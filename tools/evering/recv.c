@@ -150,23 +150,15 @@ static int run(int operands_nr, char **operands)
 {
 	static struct receiving receiving;
 	enum transfer_outcome outcome;
-	struct evr_uri uri;
 	int status;
 
 	(void)operands_nr;
-	if (evr_uri_parse(operands[0], &uri))
-		return message_usage("%s: %s", operands[0], evr_error_detail());
-	if (buffer & (buffer - 1))
-		return message_usage("--buffer: %" PRIu64 " is not a power of two", buffer);
 	receiving.transfer = (struct transfer){
 		.name = operands[0], .role = TRANSFER_RECEIVER, .buffer_sz = buffer, .keep = keep
 	};
-	transfer_catch_signals();
 	status = transfer_join(&receiving.transfer);
-	if (status) {
-		transfer_die_of_signal();
+	if (status)
 		return status;
-	}
 	progress_begin(&receiving.progress, shows_progress, total);
 	pump(&receiving);
 	progress_end(&receiving.progress);

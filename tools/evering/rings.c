@@ -9,7 +9,6 @@
 
 #include "command.h"
 #include "format.h"
-#include "message.h"
 #include "snapshot.h"
 #include "table.h"
 
@@ -100,26 +99,24 @@ static void print_json(const struct snapshot *snapshot)
 	json_write(stdout, list, true);
 }
 
-static int run(int operands_nr, char **operands)
+static int print_all(const struct observer *observer, void *arg)
 {
-	struct observer observer;
 	struct snapshot snapshot;
-	int status, err;
+	int err = snapshot_take(observer, &snapshot);
 
-	(void)operands_nr;
-	status = observer_open(&observer, operands[0]);
-	if (status)
-		return status;
-	err = snapshot_take(&observer, &snapshot);
-	if (err)
-		status = message_failed(operands[0], err);
-	else if (json)
+	(void)arg;
+	if (!err && json)
 		print_json(&snapshot);
-	else
+	else if (!err)
 		print_objects(&snapshot);
 	snapshot_free(&snapshot);
-	observer_close(&observer);
-	return status;
+	return err;
+}
+
+static int run(int operands_nr, char **operands)
+{
+	(void)operands_nr;
+	return observer_run(operands[0], print_all, NULL);
 }
 
 const struct command rings_command = {

@@ -219,23 +219,15 @@ static int run(int operands_nr, char **operands)
 {
 	static struct sending sending;
 	enum transfer_outcome outcome;
-	struct evr_uri uri;
 	int status;
 
 	(void)operands_nr;
-	if (evr_uri_parse(operands[0], &uri))
-		return message_usage("%s: %s", operands[0], evr_error_detail());
-	if (buffer & (buffer - 1))
-		return message_usage("--buffer: %" PRIu64 " is not a power of two", buffer);
 	sending.transfer = (struct transfer){
 		.name = operands[0], .role = TRANSFER_SENDER, .buffer_sz = buffer, .keep = keep
 	};
-	transfer_catch_signals();
 	status = transfer_join(&sending.transfer);
-	if (status) {
-		transfer_die_of_signal();
+	if (status)
 		return status;
-	}
 	progress_begin(&sending.progress, shows_progress, examine_input(&sending));
 	outcome = send_all(&sending);
 	if (json)

@@ -190,29 +190,30 @@ static int list_all(struct listing *listing)
 	return err == -ENOSPC ? 0 : err;
 }
 
+static int list_snapshot(const struct observer *observer, void *arg)
+{
+	struct listing *listing = arg;
+	struct snapshot snapshot;
+	int err = snapshot_take(observer, &snapshot);
+
+	listing->observer = observer;
+	listing->snapshot = &snapshot;
+	if (!err)
+		err = list_all(listing);
+	snapshot_free(&snapshot);
+	return err;
+}
+
 static int run(int operands_nr, char **operands)
 {
 	struct listing listing = { .wanted.slot = EVR_SLOT_ANY };
-	struct observer observer;
-	struct snapshot snapshot;
-	int status, err;
+	int status;
 
 	(void)operands_nr;
 	if (held_by && peer_parse(held_by, &listing.wanted))
 		return EXIT_USAGE;
-	status = observer_open(&observer, operands[0]);
-	if (status)
-		return status;
-	listing.observer = &observer;
-	listing.snapshot = &snapshot;
-	err = snapshot_take(&observer, &snapshot);
-	if (!err)
-		err = list_all(&listing);
-	if (err)
-		listing.status = message_failed(operands[0], err);
-	snapshot_free(&snapshot);
-	observer_close(&observer);
-	return listing.status;
+	status = observer_run(operands[0], list_snapshot, &listing);
+	return status ? status : listing.status;
 }
 
 const struct command slots_command = {

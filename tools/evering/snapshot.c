@@ -40,6 +40,22 @@ void observer_close(struct observer *observer)
 	*observer = (struct observer){ 0 };
 }
 
+int observer_run(const char *name, int (*look)(const struct observer *observer, void *arg),
+		 void *arg)
+{
+	struct observer observer;
+	int status, err;
+
+	status = observer_open(&observer, name);
+	if (status)
+		return status;
+	err = look(&observer, arg);
+	if (err < 0)
+		status = message_failed(name, err);
+	observer_close(&observer);
+	return status;
+}
+
 /* The letter behind the name in parentheses, which may itself have some. */
 static char process_state(int32_t pid)
 {

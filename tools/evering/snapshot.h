@@ -20,6 +20,10 @@ struct observer {
 int observer_open(struct observer *observer, const char *name);
 void observer_close(struct observer *observer);
 
+/* Open, @look, which returns 0 or negative errno, and close. EXIT_OK; else the reason is on stderr. */
+int observer_run(const char *name, int (*look)(const struct observer *observer, void *arg),
+		 void *arg);
+
 struct object_view {
 	struct evr_object object;
 	struct evr_object_stat stat; /* in an isolated segment, of both halves of a lane */

@@ -12,7 +12,6 @@
 #include <evering/evering.h>
 
 #include "command.h"
-#include "message.h"
 #include "rates.h"
 #include "signals.h"
 #include "terminal.h"
@@ -232,24 +231,23 @@ static int follow(const struct observer *observer, const struct screen *screen)
 	return err;
 }
 
-static int run(int operands_nr, char **operands)
+static int follow_on_screen(const struct observer *observer, void *arg)
 {
-	struct observer observer;
 	struct screen screen;
-	int status, err;
+	int err;
 
-	(void)operands_nr;
-	status = observer_open(&observer, operands[0]);
-	if (status)
-		return status;
+	(void)arg;
 	signals_catch();
 	screen_open(&screen);
-	err = follow(&observer, &screen);
+	err = follow(observer, &screen);
 	screen_close(&screen);
-	if (err)
-		status = message_failed(operands[0], err);
-	observer_close(&observer);
-	return status;
+	return err;
+}
+
+static int run(int operands_nr, char **operands)
+{
+	(void)operands_nr;
+	return observer_run(operands[0], follow_on_screen, NULL);
 }
 
 const struct command top_command = {

@@ -415,7 +415,7 @@ static bool may_retry(const struct transfer *transfer, int err, uint64_t begin_n
 	return err == -EAGAIN;
 }
 
-int transfer_join(struct transfer *transfer)
+static int join(struct transfer *transfer)
 {
 	struct timespec pause = { .tv_nsec = RETRY_NS };
 	uint64_t begin_ns = evr_now_ns();
@@ -437,6 +437,23 @@ int transfer_join(struct transfer *transfer)
 		transfer_finish(transfer, 0, ECANCELED);
 	transfer_leave(transfer);
 	return err;
+}
+
+int transfer_join(struct transfer *transfer)
+{
+	struct evr_uri uri;
+	int status;
+
+	if (evr_uri_parse(transfer->name, &uri))
+		return message_usage("%s: %s", transfer->name, evr_error_detail());
+	if (transfer->buffer_sz & (transfer->buffer_sz - 1))
+		return message_usage("--buffer: %" PRIu64 " is not a power of two",
+				     transfer->buffer_sz);
+	transfer_catch_signals();
+	status = join(transfer);
+	if (status)
+		transfer_die_of_signal();
+	return status;
 }
 
 void transfer_finish(struct transfer *transfer, uint64_t bytes, int error)

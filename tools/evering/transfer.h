@@ -74,7 +74,8 @@ struct transfer {
 /*
  * Enters the next session of @transfer->name in @transfer->role; name, role,
  * buffer_sz and keep are filled in, the rest is 0. Makes what is missing. Waits
- * for a session that is just ending. Returns 0; EXIT_* with the message written.
+ * for a session that is just ending. Catches signals; one that comes before it has
+ * joined ends the process. Returns 0; EXIT_* with the message written.
  */
 int transfer_join(struct transfer *transfer);
 
