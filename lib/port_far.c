@@ -77,7 +77,7 @@ static bool door_is_of(const struct evr_port_door *d, const struct evr_object *c
 static void door_spend(struct evr_port_door *d)
 {
 	d->spent = true;
-	memset(d->nonce, 0, sizeof(d->nonce));
+	explicit_bzero(d->nonce, sizeof(d->nonce));
 }
 
 static int door_hide(struct evr_peer *peer, struct evr_port_door *d)
@@ -126,7 +126,7 @@ void evr_port_forget_all(struct evr_peer *peer)
 	while (peer->doors) {
 		d = peer->doors;
 		peer->doors = d->next;
-		memset(d->nonce, 0, sizeof(d->nonce));
+		explicit_bzero(d->nonce, sizeof(d->nonce));
 		free(d);
 	}
 }
