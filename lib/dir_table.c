@@ -10,9 +10,9 @@
 
 /*
  * A slot goes to its next incarnation only once the last one was settled, so a
- * stamp of 16 bits of the incarnation means the present one or is a leftover.
+ * stamp of a few bits of the incarnation means the present one or is a leftover.
  */
-bool evr_dir_stamp_is_dead(struct evr_peer *peer, uint64_t stamp)
+bool evr_dir_short_stamp_is_dead(struct evr_peer *peer, uint64_t stamp, uint64_t incarnation_mask)
 {
 	uint32_t slot = stamp & 0xff;
 	uint64_t incarnation;
@@ -21,8 +21,13 @@ bool evr_dir_stamp_is_dead(struct evr_peer *peer, uint64_t stamp)
 	if (slot >= peer->segment->layout.peers_max)
 		return true;
 	state = peer->ops->state(peer, slot, &incarnation);
-	return (incarnation & 0xffff) != stamp >> 8 ||
+	return (incarnation & incarnation_mask) != stamp >> 8 ||
 	       (state != EVR_PEER_LIVE && state != EVR_PEER_DYING);
+}
+
+bool evr_dir_stamp_is_dead(struct evr_peer *peer, uint64_t stamp)
+{
+	return evr_dir_short_stamp_is_dead(peer, stamp, 0xffff);
 }
 
 bool evr_dir_is_isolated(struct evr_peer *peer)

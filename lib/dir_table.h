@@ -99,6 +99,8 @@ static inline uint64_t ctl_stamp(uint64_t ctl)
 
 /* Does this stamp name a peer that has ended? */
 bool evr_dir_stamp_is_dead(struct evr_peer *peer, uint64_t stamp);
+/* The same of a stamp that has only these bits of the incarnation. */
+bool evr_dir_short_stamp_is_dead(struct evr_peer *peer, uint64_t stamp, uint64_t incarnation_mask);
 
 /* The entry that an object stands for. -ESTALE, -EINVAL, and as evr_dir_open(). */
 int evr_dir_entry(struct dir *d, struct evr_peer *peer, const struct evr_object *obj,

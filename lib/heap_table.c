@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "backend.h"
+#include "dir_table.h"
 #include "internal.h"
 
 #define SMALL_SHIFT 12
@@ -360,15 +361,7 @@ bool evr_heap_touch(struct heap_map *map, struct heap_arena *arena, uint32_t gra
 
 bool evr_heap_stamp_is_dead(struct evr_peer *peer, uint16_t stamp)
 {
-	uint32_t slot = stamp & 0xff;
-	uint64_t incarnation;
-	uint32_t state;
-
-	if (slot >= peer->segment->layout.peers_max)
-		return true;
-	state = peer->ops->state(peer, slot, &incarnation);
-	return (incarnation & 0xff) != stamp >> 8 ||
-	       (state != EVR_PEER_LIVE && state != EVR_PEER_DYING);
+	return evr_dir_short_stamp_is_dead(peer, stamp, 0xff);
 }
 
 void evr_heap_count_corrupt(struct heap_map *map)

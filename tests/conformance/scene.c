@@ -111,6 +111,26 @@ void drop_bells(struct evr_peer *peer)
 		;
 }
 
+struct pair make_pair(void)
+{
+	struct pair pair = { .segment = plain_segment() };
+
+	pair.a = attach(pair.segment);
+	pair.b = attach(pair.segment);
+	pair.a_id = evr_peer_self(pair.a);
+	pair.b_id = evr_peer_self(pair.b);
+	drop_bells(pair.a);
+	drop_bells(pair.b);
+	return pair;
+}
+
+void drop_pair(struct pair *pair)
+{
+	evr_peer_detach(pair->a);
+	evr_peer_detach(pair->b);
+	evr_segment_close(pair->segment);
+}
+
 int run_suite_of(const char *name, const struct CMUnitTest *tests, size_t nr)
 {
 	if (on_device() && !evr_backend_available(EVR_BACKEND_DEVICE)) {

@@ -47,6 +47,16 @@ void await_dead(struct evr_peer *peer, struct evr_peer_id id);
 /* The next bell that anybody rings is taken now. */
 void drop_bells(struct evr_peer *peer);
 
+/* A plain segment with two peers of this process, no bell pending. */
+struct pair {
+	struct evr_segment *segment;
+	struct evr_peer *a, *b;
+	struct evr_peer_id a_id, b_id;
+};
+
+struct pair make_pair(void);
+void drop_pair(struct pair *pair);
+
 /* Runs a suite, or skips it when the device is wanted and not there. */
 #define run_suite(tests) run_suite_of(#tests, tests, sizeof(tests) / sizeof((tests)[0]))
 int run_suite_of(const char *name, const struct CMUnitTest *tests, size_t nr);

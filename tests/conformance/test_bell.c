@@ -13,32 +13,6 @@
 
 #define SOON (evr_now_ns() + HANG_MS * 1000000ull)
 
-struct pair {
-	struct evr_segment *segment;
-	struct evr_peer *a, *b;
-	struct evr_peer_id a_id, b_id;
-};
-
-static struct pair make_pair(void)
-{
-	struct pair pair = { .segment = plain_segment() };
-
-	pair.a = attach(pair.segment);
-	pair.b = attach(pair.segment);
-	pair.a_id = evr_peer_self(pair.a);
-	pair.b_id = evr_peer_self(pair.b);
-	drop_bells(pair.a);
-	drop_bells(pair.b);
-	return pair;
-}
-
-static void drop_pair(struct pair *pair)
-{
-	evr_peer_detach(pair->a);
-	evr_peer_detach(pair->b);
-	evr_segment_close(pair->segment);
-}
-
 static bool is_readable(struct evr_peer *peer)
 {
 	struct pollfd ready = { .fd = (int)OK(evr_bell_fd(peer)), .events = POLLIN };

@@ -14,32 +14,6 @@
 
 #define EVENT (1ull << EVR_BELL_PEER_EVENT)
 
-struct pair {
-	struct evr_segment *segment;
-	struct evr_peer *a, *b;
-	struct evr_peer_id a_id, b_id;
-};
-
-static struct pair make_pair(void)
-{
-	struct pair pair = { .segment = plain_segment() };
-
-	pair.a = attach(pair.segment);
-	pair.b = attach(pair.segment);
-	pair.a_id = evr_peer_self(pair.a);
-	pair.b_id = evr_peer_self(pair.b);
-	drop_bells(pair.a);
-	drop_bells(pair.b);
-	return pair;
-}
-
-static void drop_pair(struct pair *pair)
-{
-	evr_peer_detach(pair->a);
-	evr_peer_detach(pair->b);
-	evr_segment_close(pair->segment);
-}
-
 static struct local_entry *entry_of(struct evr_peer *peer)
 {
 	return local_entry(peer->segment, peer->self.slot);
