@@ -80,6 +80,7 @@ module: ## build evering.ko for KERNEL (a name of tools/vm/kernel, or a director
 install: lib ## install library, tool, headers and man pages below PREFIX (DESTDIR is honoured)
 	$(Q)meson configure $(BUILDDIR) --prefix=$(PREFIX)
 	$(Q)meson install -C $(BUILDDIR)
+	$(Q)[ -n "$(DESTDIR)" ] || [ "$$(id -u)" != 0 ] || ldconfig
 
 install-module: ## build the module for the running kernel and install it with its udev rule and group (DESTDIR is honoured)
 	$(Q)ko=$$(tools/vm/module /lib/modules/$$(uname -r)/build) && \
