@@ -86,6 +86,7 @@ static inline void evr_compiler_fence(void)
 	__asm__ __volatile__("" ::: "memory");
 }
 
+/* A full barrier: also a store before it comes before a load after it. */
 static inline void evr_fence(void)
 {
 #if defined(__x86_64__)
@@ -109,6 +110,7 @@ static inline void evr_fence_acquire(void)
 #endif
 }
 
+/* The other side of evr_fence_acquire(): loads and stores before it come before stores after it. */
 static inline void evr_fence_release(void)
 {
 #if defined(__x86_64__) || defined(__i386__)
@@ -200,6 +202,7 @@ static inline void evr_copy_in(void *shared, const void *from, size_t sz)
 	memcpy(shared, from, sz);
 }
 
+/* The other way; what is to be checked is copied first, and then the copy is checked. */
 static inline void evr_copy_out(void *to, const void *shared, size_t sz)
 {
 	EVR_ATOMIC_STEP(shared);

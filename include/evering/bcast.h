@@ -243,6 +243,7 @@ EVR_API void evr_bcast_counts(const struct evr_bcast *b, struct evr_bcast_counts
 /* evr_bcast_stat() - the same by name, for observers too. 0; -ENOENT; -EINVAL; -EBADMSG. */
 EVR_API int evr_bcast_stat(struct evr_peer *peer, const char *name, struct evr_bcast_counts *out);
 
+/* evr_bcast_capacity() - elements: how far a reader may be behind and miss nothing. */
 static inline uint32_t evr_bcast_capacity(const struct evr_bcast *b)
 {
 	return (uint32_t)b->lane.span;

@@ -153,8 +153,14 @@ EVR_API int evr_bytes_write(struct evr_bytes *bytes, const void *data, uint64_t 
  */
 EVR_API int64_t evr_bytes_read(struct evr_bytes *bytes, void *data, uint64_t max);
 
+/* evr_bytes_write_wait() - the same as evr_bytes_write(), waiting for room. Return: as evr_bytes_reserve_wait(). */
 EVR_API int evr_bytes_write_wait(struct evr_bytes *bytes, struct evr_waiter *waiter,
 				 const void *data, uint64_t sz, uint64_t deadline_ns);
+/*
+ * evr_bytes_read_wait() - one frame into @data, waiting for it.
+ * Return: its size; -EMSGSIZE it has more than @max bytes, and stays; or as
+ * evr_bytes_peek_wait().
+ */
 EVR_API int64_t evr_bytes_read_wait(struct evr_bytes *bytes, struct evr_waiter *waiter, void *data,
 				    uint64_t max, uint64_t deadline_ns);
 
@@ -164,6 +170,7 @@ static inline uint32_t evr_bytes_kind(const struct evr_bytes *bytes)
 	return bytes->grant_kind;
 }
 
+/* evr_bytes_capacity() - bytes, of frames with their headers and padding. */
 static inline uint64_t evr_bytes_capacity(const struct evr_bytes *bytes)
 {
 	return bytes->lane.span;

@@ -122,6 +122,7 @@ EVR_API int evr_call_sync(struct evr_call *call, struct evr_waiter *waiter,
 /* evr_call_outstanding() - how many requests wait for their completion. */
 EVR_API uint32_t evr_call_outstanding(const struct evr_call *call);
 
+/* evr_call_counts() - @out: what this handle has done. Context: the completing thread. */
 EVR_API void evr_call_counts(const struct evr_call *call, struct evr_call_counts *out);
 
 /* A request that was taken. */
@@ -145,6 +146,10 @@ struct evr_call_server {
 	struct evr_call_server_counts counts;
 };
 
+/*
+ * evr_call_server_init() - @ch: an open channel, longer valid than this. @ops: taken at once at
+ * most, 1 .. EVR_CALL_OPS_MAX. Return: 0; -EINVAL; -ENOMEM.
+ */
 EVR_API int evr_call_server_init(struct evr_call_server *server, struct evr_channel *ch,
 				 uint32_t ops);
 /* evr_call_server_fini() - what was taken and not answered is released. */
@@ -180,6 +185,7 @@ EVR_API int evr_call_answer_wait(struct evr_call_server *server, struct evr_wait
 /* evr_call_is_cancelled() - as far as evr_call_take() has heard. */
 EVR_API bool evr_call_is_cancelled(struct evr_call_server *server, uint64_t id);
 
+/* evr_call_server_counts() - @out: what this server has done. Context: any thread. */
 EVR_API void evr_call_server_counts(struct evr_call_server *server,
 				    struct evr_call_server_counts *out);
 

@@ -432,6 +432,10 @@ EVR_API int evr_channel_wait_any(struct evr_channel *const *chs, uint32_t nr, ui
 
 #define EVR_CHANNEL_ANY_MAX 256
 
+/*
+ * evr_channel_counts() - @out: of both ends, by the holder of either; zeros when it is closed. The other
+ * end writes what is said of it, so nothing should be decided by that.
+ */
 EVR_API void evr_channel_counts(const struct evr_channel *ch, struct evr_channel_counts *out);
 
 /* evr_channel_inline_max() - bytes of the largest message in a frame. */

@@ -102,6 +102,10 @@ EVR_API int evr_dir_remove(struct evr_peer *peer, const struct evr_object *obj);
 EVR_API int evr_dir_walk(struct evr_peer *peer,
 			 int (*each)(const struct evr_object *obj, void *arg), void *arg);
 
+/*
+ * evr_dir_info() - the directory summed up: in an isolated segment, those of all living peers.
+ * Return: 0; -ENOSPC the segment is too small for one; -EPROTO, -EBADMSG it is not ours.
+ */
 EVR_API int evr_dir_info(struct evr_peer *peer, struct evr_dir_info *out);
 
 #ifdef __cplusplus

@@ -349,6 +349,7 @@ struct evr_driver_caps {
 	uint8_t support[EVR_OPS_NR]; /* EVR_SUPPORT_* */
 };
 
+/* evr_driver_caps() - what creation came to, and what was refused since. Context: the driver's thread. */
 EVR_API void evr_driver_caps(const struct evr_driver *driver, struct evr_driver_caps *caps);
 
 struct evr_driver_stats {

@@ -30,6 +30,7 @@ struct evr_a32;
 
 #define EVR_OFF_CURRENT UINT64_MAX /* off: the file's own position, which moves */
 
+/* evr_op_make() - an op of any code, all else 0; the calls below say what @addr, @len and @off are for it. */
 static inline struct evr_op evr_op_make(unsigned int code, int fd, const void *addr, uint32_t len,
 					uint64_t off)
 {
@@ -91,37 +92,47 @@ static inline struct evr_op evr_op_into(struct evr_op op, uint32_t slot)
 	return op;
 }
 
+/* Completes with 0. */
 static inline struct evr_op evr_op_nop(void)
 {
 	return evr_op_make(EVR_OP_NOP, -1, NULL, 0, 0);
 }
 
+/*
+ * pread(2), pwrite(2), preadv(2), pwritev(2): @off in bytes, or EVR_OFF_CURRENT. The result is bytes; short as theirs,
+ * unless EVR_OP_EXACT.
+ */
 static inline struct evr_op evr_op_read(int fd, void *buf, uint32_t len, uint64_t off)
 {
 	return evr_op_make(EVR_OP_READ, fd, buf, len, off);
 }
 
+/* See evr_op_read(). */
 static inline struct evr_op evr_op_write(int fd, const void *buf, uint32_t len, uint64_t off)
 {
 	return evr_op_make(EVR_OP_WRITE, fd, buf, len, off);
 }
 
+/* See evr_op_read(). The iovecs are copied at submission, what they point to is not. */
 static inline struct evr_op evr_op_readv(int fd, const struct iovec *iov, uint32_t nr, uint64_t off)
 {
 	return evr_op_make(EVR_OP_READV, fd, iov, nr, off);
 }
 
+/* See evr_op_readv(). */
 static inline struct evr_op evr_op_writev(int fd, const struct iovec *iov, uint32_t nr,
 					  uint64_t off)
 {
 	return evr_op_make(EVR_OP_WRITEV, fd, iov, nr, off);
 }
 
+/* fsync(2) */
 static inline struct evr_op evr_op_fsync(int fd)
 {
 	return evr_op_make(EVR_OP_FSYNC, fd, NULL, 0, 0);
 }
 
+/* fdatasync(2) */
 static inline struct evr_op evr_op_fdatasync(int fd)
 {
 	struct evr_op op = evr_op_make(EVR_OP_FSYNC, fd, NULL, 0, 0);
@@ -149,6 +160,7 @@ static inline struct evr_op evr_op_fallocate(int fd, uint32_t mode, uint64_t off
 	return op;
 }
 
+/* @len: bytes */
 static inline struct evr_op evr_op_ftruncate(int fd, uint64_t len)
 {
 	return evr_op_make(EVR_OP_FTRUNCATE, fd, NULL, 0, len);
@@ -172,6 +184,7 @@ static inline struct evr_op evr_op_close(int fd)
 	return evr_op_make(EVR_OP_CLOSE, fd, NULL, 0, 0);
 }
 
+/* @flags: AT_*; @mask: STATX_*; @out is the driver's until the completion. */
 static inline struct evr_op evr_op_statx(int dirfd, const char *path, uint32_t flags, uint32_t mask,
 					 struct statx *out)
 {
@@ -202,6 +215,7 @@ static inline struct evr_op evr_op_rename(int dirfd, const char *path, int to_di
 	return op;
 }
 
+/* mkdirat(2) */
 static inline struct evr_op evr_op_mkdir(int dirfd, const char *path, uint32_t mode)
 {
 	return evr_op_make(EVR_OP_MKDIR, dirfd, path, mode, 0);
@@ -218,6 +232,7 @@ static inline struct evr_op evr_op_accept(int fd, struct sockaddr *address, uint
 	return op;
 }
 
+/* @address is copied at submission; @len in bytes. */
 static inline struct evr_op evr_op_connect(int fd, const struct sockaddr *address, uint32_t len)
 {
 	return evr_op_make(EVR_OP_CONNECT, fd, address, len, 0);
@@ -244,6 +259,7 @@ static inline struct evr_op evr_op_send(int fd, const void *buf, uint32_t len, u
 	return op;
 }
 
+/* @flags: MSG_*. The result is bytes, 0 at the end of the stream. */
 static inline struct evr_op evr_op_recv(int fd, void *buf, uint32_t len, uint32_t flags)
 {
 	struct evr_op op = evr_op_make(EVR_OP_RECV, fd, buf, len, 0);
@@ -303,6 +319,7 @@ static inline struct evr_op evr_op_splice(int in, uint64_t in_off, int out, uint
 	return op;
 }
 
+/* From pipe to pipe, and @in keeps it. @flags: SPLICE_F_* */
 static inline struct evr_op evr_op_tee(int in, int out, uint32_t len, uint32_t flags)
 {
 	struct evr_op op = evr_op_make(EVR_OP_TEE, out, NULL, len, 0);
@@ -327,6 +344,7 @@ static inline struct evr_op evr_op_futex_wait(struct evr_a32 *word, uint32_t exp
 	return evr_op_make(EVR_OP_FUTEX_WAIT, -1, word, 0, expected);
 }
 
+/* Wake @nr waiters of a word at most; the result is how many there were. */
 static inline struct evr_op evr_op_futex_wake(struct evr_a32 *word, uint32_t nr)
 {
 	return evr_op_make(EVR_OP_FUTEX_WAKE, -1, word, 0, nr);
@@ -348,6 +366,7 @@ static inline struct evr_op evr_op_bell_wait(struct evr_peer *peer, uint64_t mas
 	return evr_op_make(EVR_OP_BELL_WAIT, -1, peer, 0, mask);
 }
 
+/* evr_bell_ring() in its place among other ops; -ESTALE as that. */
 static inline struct evr_op evr_op_bell_ring(struct evr_peer *peer, struct evr_peer_id to,
 					     uint64_t bits)
 {

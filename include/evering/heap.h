@@ -434,6 +434,10 @@ struct evr_heap_usage {
 	} peer[EVR_PEERS_MAX];
 };
 
+/*
+ * evr_heap_usage() - a walk through the whole heap, so not for a hot path; zeros when it is closed. Others
+ * allocate and free meanwhile: the numbers fit each other only when nobody does.
+ */
 EVR_API void evr_heap_usage(struct evr_heap *heap, struct evr_heap_usage *out);
 
 /* What one peer's handles have done, all since the slot was first used; brought up to date now and then. */

@@ -181,11 +181,13 @@ static inline uint32_t evr_inbox_push(struct evr_inbox_sender *sender, const voi
 	return nr;
 }
 
+/* evr_inbox_reserve() - as evr_spsc_reserve(). */
 static inline void *evr_inbox_reserve(struct evr_inbox_sender *sender, uint32_t *nr)
 {
 	return evr_spsc_reserve(&sender->ring, nr);
 }
 
+/* evr_inbox_commit() - as evr_spsc_commit(). */
 static inline void evr_inbox_commit(struct evr_inbox_sender *sender, uint32_t nr)
 {
 	evr_spsc_commit(&sender->ring, nr);

@@ -42,6 +42,7 @@ enum evr_ring_state {
 	EVR_RING_EXPELLED, /* broadcast: the writer waits for this subscriber no more */
 };
 
+/* evr_ring_state_name() - "ok", "peer dead" ...; "unknown" for what is no state. Static. */
 EVR_API const char *evr_ring_state_name(enum evr_ring_state state);
 
 /* Relaxed, for observers: nothing is decided by them. */
@@ -223,6 +224,7 @@ EVR_API int evr_lane_check(struct evr_lane *l);
 /* The error that a state stands for; 0 for OK and NO_PEER. */
 EVR_API int evr_ring_state_error(enum evr_ring_state state);
 
+/* Of one role, by any holder of a handle; zeros when it is closed. The other side writes its own. */
 EVR_API void evr_lane_counts(const struct evr_lane *l, enum evr_role role,
 			     struct evr_ring_counts *out);
 
@@ -232,6 +234,7 @@ static inline bool evr_lane_span_is_valid(uint64_t span, uint64_t min, uint64_t 
 	return span >= min && span <= max && !(span & (span - 1));
 }
 
+/* Units that can be published, or released, as far as was last seen; no load. */
 static inline uint64_t evr_lane_avail(const struct evr_lane *l)
 {
 	return l->limit - l->pos;
@@ -244,6 +247,7 @@ static inline void evr_lane_ring(struct evr_lane *l)
 		evr_lane_wake(l);
 }
 
+/* Everything before our position is the other side's. */
 static inline void evr_lane_publish(struct evr_lane *l)
 {
 	evr_a64_store_release(&l->mine->pos, l->pos); /* LANE-DATA */

@@ -138,6 +138,7 @@ static inline enum evr_ring_state evr_log_state(const struct evr_log *log)
 	return evr_mpmc_state(&log->cells);
 }
 
+/* evr_log_record_max() - bytes of the largest record. */
 static inline uint64_t evr_log_record_max(const struct evr_log *log)
 {
 	return log->record_max;

@@ -195,6 +195,7 @@ EVR_API void evr_mpmc_release(struct evr_mpmc *queue);
  */
 EVR_API enum evr_ring_state evr_mpmc_state(const struct evr_mpmc *queue);
 
+/* evr_mpmc_capacity() - in elements. */
 static inline uint32_t evr_mpmc_capacity(const struct evr_mpmc *queue)
 {
 	return 1U << queue->shift;

@@ -32,6 +32,7 @@ enum evr_end_state {
 	EVR_END_MANY, /* no role: whoever has opened the object */
 };
 
+/* evr_end_state_name() - "held", "dead" ...; never NULL. Static. */
 EVR_API const char *evr_end_state_name(enum evr_end_state state);
 
 /* One end of a flow; counts are since the creation. */

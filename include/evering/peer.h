@@ -85,6 +85,7 @@ EVR_API int evr_peer_attach(struct evr_peer **out, struct evr_segment *segment,
 /* evr_peer_detach() - a clean end: unmaps, wakes the others, frees the handle. NULL is fine. */
 EVR_API void evr_peer_detach(struct evr_peer *peer);
 
+/* evr_peer_self() - who this attachment is; of an observer without a slot {EVR_SLOT_ANY, 0}. */
 EVR_API struct evr_peer_id evr_peer_self(const struct evr_peer *peer);
 /* evr_peer_segment() - valid until evr_peer_detach(), also when the handle was closed. */
 EVR_API struct evr_segment *evr_peer_segment(const struct evr_peer *peer);

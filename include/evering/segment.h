@@ -188,6 +188,7 @@ struct evr_segment_info {
 	char name[EVR_NAME_SIZE];
 };
 
+/* evr_segment_info() - what it is and who is there. 0; or -errno and zeros. */
 EVR_API int evr_segment_info(const struct evr_segment *segment, struct evr_segment_info *info);
 
 struct evr_extent {
@@ -259,6 +260,7 @@ struct evr_system_info {
 	uint32_t __resv;
 };
 
+/* evr_system_info() - 0; -ENODEV when there is no device; -EINVAL no backend. */
 EVR_API int evr_system_info(enum evr_backend backend, struct evr_system_info *info);
 
 #ifdef __cplusplus

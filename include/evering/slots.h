@@ -103,12 +103,14 @@ EVR_API int evr_slots_pop_wait(struct evr_slots *slots, struct evr_waiter *waite
 EVR_API bool evr_lane_slots_look(struct evr_slots *slots);
 EVR_API bool evr_lane_slots_accept(struct evr_slots *slots, uint64_t u_stamp);
 
+/* Not for callers: the stamp of the slot of a position, in its last 8 bytes. */
 static inline struct evr_a64 *evr_slots_stamp(const struct evr_slots *slots, uint64_t pos)
 {
 	return (struct evr_a64 *)(slots->lane.data + ((pos & slots->mask) + 1) * slots->slot_sz -
 				  EVR_SLOTS_STAMP_SZ);
 }
 
+/* Not for callers: where the message of a position lies. */
 static inline void *evr_slots_at(const struct evr_slots *slots, uint64_t pos)
 {
 	return slots->lane.data + (pos & slots->mask) * slots->slot_sz;
@@ -185,6 +187,7 @@ static inline void evr_slots_begin(struct evr_slots *slots, uint64_t nr)
 	evr_a64_store_relaxed(&slots->lane.mine->pos, slots->lane.pos + nr);
 }
 
+/* Of a producer: the next message is there, with its size; then it is the consumer's. */
 static inline void evr_slots_stamp_next(struct evr_slots *slots, uint32_t sz)
 {
 	uint64_t pos = slots->lane.pos++;

@@ -118,6 +118,7 @@ static inline struct evr_need *evr_spsc_need(struct evr_spsc *ring)
 	return &ring->lane.mine->need;
 }
 
+/* evr_spsc_capacity() - in elements. */
 static inline uint32_t evr_spsc_capacity(const struct evr_spsc *ring)
 {
 	return (uint32_t)ring->lane.span;
@@ -136,6 +137,7 @@ static inline void evr_spsc_counts(const struct evr_spsc *ring, enum evr_role ro
 	evr_lane_counts(&ring->lane, role, out);
 }
 
+/* Not for callers: where the element of a position lies. */
 static inline void *evr_spsc_slot(const struct evr_spsc *ring, uint64_t pos, uint32_t elem_sz)
 {
 	return ring->lane.data + (pos & ring->mask) * elem_sz;
@@ -177,6 +179,7 @@ static inline uint32_t evr_spsc_push_sized(struct evr_spsc *ring, const void *el
 	return nr;
 }
 
+/* evr_spsc_pop() with the size of an element as a constant: a copy without a call. */
 static inline uint32_t evr_spsc_pop_sized(struct evr_spsc *ring, void *elems, uint32_t nr,
 					  uint32_t elem_sz)
 {
@@ -241,6 +244,7 @@ static inline void *evr_spsc_grant(struct evr_spsc *ring, uint32_t *nr)
 	return ring->grant_nr ? evr_spsc_slot(ring, pos, ring->elem_sz) : NULL;
 }
 
+/* Publish, or release, so many of what was granted. Return: how many it were. */
 static inline uint32_t evr_spsc_settle(struct evr_spsc *ring, uint32_t nr)
 {
 	uint64_t avail = evr_lane_avail(&ring->lane);

@@ -3,7 +3,8 @@
 # check_pages.sh INCLUDE_DIR MAN_DIR: every function that is declared with EVR_API
 # stands in a man page, every function of a page is in a header, and every page of
 # section 3 says what is returned and which errors there are. (evr_lane_* is what rings
-# are made of; its header describes it.)
+# are made of; its header describes it.) In the headers a comment stands above each
+# function, or above the first of several that stand together.
 set -u
 include=$1 man=$2
 dir=$(mktemp -d) || exit 1
@@ -16,13 +17,43 @@ grep -hv '^#' "$include"/evering/*.h | tr '\n' ' ' | tr ';{}' '\n\n\n' |
 grep -ho 'evr_[a-z_]*\**([^37]' "$man"/*.scd | tr -d '*(' | sed 's/.$//' | sort -u >"$dir/described"
 grep -hEo 'evr_[a-z0-9_]+\(' "$include"/evering/*.h | tr -d '(' | sort -u >"$dir/known"
 
+# Functions without one, of the header on stdin.
+uncommented()
+{
+	awk '/^$/ { said = 0 }
+	/^(\/\*| \*)/ { said = 1 }
+	/^(EVR_API|static inline) / && !said { sub(/\(.*/, ""); sub(/.*[ *]/, ""); print }'
+}
+for header in "$include"/evering/*.h; do
+	uncommented <"$header"
+done >"$dir/uncommented"
+cat >"$dir/control.h" <<'EOF'
+/* Said. */
+EVR_API int evr_said(void);
+EVR_API int evr_said_together(void);
+
+EVR_API struct evr_peer *evr_unsaid(void);
+
+/* Of something else. */
+struct evr_peer;
+
+static inline void evr_unsaid_inline(int a,
+				     int b)
+{
+	/* Not above. */
+}
+EOF
+[ "$(uncommented <"$dir/control.h" | tr '\n' ' ')" = "evr_unsaid evr_unsaid_inline " ] ||
+	echo "a function without a comment is not found" >"$dir/blind"
+touch "$dir/blind"
+
 comm -23 "$dir/declared" "$dir/described" >"$dir/missing"
 comm -23 "$dir/described" "$dir/known" >"$dir/unknown"
 for page in "$man"/*.3.scd; do
 	grep -q '^# RETURN VALUE' "$page" && grep -q '^# ERRORS' "$page" || echo "$page"
 done >"$dir/incomplete"
 
-echo 1..3
+echo 1..5
 failed=0
 result() # number, name, file of what is wrong
 {
@@ -37,4 +68,6 @@ result() # number, name, file of what is wrong
 result 1 pages_describe_all_functions "$dir/missing"
 result 2 pages_describe_no_unknown_function "$dir/unknown"
 result 3 pages_have_return_values_and_errors "$dir/incomplete"
+result 4 headers_have_a_comment_for_each_function "$dir/uncommented"
+result 5 headers_without_a_comment_are_found "$dir/blind"
 exit $failed
