@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -275,6 +276,26 @@ int ev_open_name(const char *name, uint32_t rights)
 	ret = ev_ioctl(fd, EVERING_IOC_SEGMENT_OPEN, &arg);
 	close(fd);
 	return ret < 0 ? ret : arg.fd;
+}
+
+static mode_t device_mode;
+
+int ev_device_for_all(void **state)
+{
+	struct stat st;
+
+	(void)state;
+	EV_EQ(stat(EVERING_DEVICE, &st), 0);
+	device_mode = st.st_mode & 0777;
+	EV_EQ(chmod(EVERING_DEVICE, 0666), 0);
+	return 0;
+}
+
+int ev_device_as_before(void **state)
+{
+	(void)state;
+	EV_EQ(chmod(EVERING_DEVICE, device_mode), 0);
+	return 0;
 }
 
 uint64_t ev_now_ns(void)

@@ -118,6 +118,9 @@ int ev_publish(int seg, const char *name, uint32_t mode, uint32_t flags);
 int ev_unpublish(int seg);
 /* Segment fd by name with these rights (0 = all that are allowed), or -errno. */
 int ev_open_name(const char *name, uint32_t rights);
+/* For a group's setup and teardown: the device for every user meanwhile, and as it was. */
+int ev_device_for_all(void **state);
+int ev_device_as_before(void **state);
 /* CLOCK_MONOTONIC. */
 uint64_t ev_now_ns(void);
 /* Ring one peer; the entry's result when the call itself worked, else its -errno. */

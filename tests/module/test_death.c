@@ -19,25 +19,6 @@
 
 static const char *self;
 
-static int start(void **state)
-{
-	struct watch *w = malloc(sizeof(*w));
-
-	watch_start(w, ev_create_plain());
-	*state = w;
-	return 0;
-}
-
-static int stop(void **state)
-{
-	struct watch *w = *state;
-
-	watch_stop(w);
-	close(w->seg);
-	free(w);
-	return 0;
-}
-
 /* Start the role, let it die of SIGKILL, expect one death and reap it. */
 static void expect_killed(struct watch *w, struct role *role)
 {
@@ -525,41 +506,29 @@ static void death_of_creator_leaves_the_segment_whole(void **state)
 
 int main(int argc, char **argv)
 {
+#define CASE(name) cmocka_unit_test_setup_teardown(name, watch_setup_plain, watch_teardown)
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(death_of_sigkill_while_mapped_is_seen_once, start,
-						stop),
-		cmocka_unit_test_setup_teardown(death_of_sigkill_never_mapped_is_seen_once, start,
-						stop),
-		cmocka_unit_test_setup_teardown(death_of_sigkill_mapped_without_fd_is_seen_once,
-						start, stop),
-		cmocka_unit_test_setup_teardown(death_of_exit_has_status_of_wait, start, stop),
-		cmocka_unit_test_setup_teardown(death_of_signal_has_status_of_wait, start, stop),
-		cmocka_unit_test_setup_teardown(death_of_execve_closing_the_fd_is_seen_once, start,
-						stop),
-		cmocka_unit_test_setup_teardown(death_of_execve_keeping_the_fd_is_seen_once, start,
-						stop),
-		cmocka_unit_test_setup_teardown(death_of_execve_never_mapped_is_seen_once, start,
-						stop),
-		cmocka_unit_test_setup_teardown(
-			death_of_execve_never_mapped_keeping_the_fd_is_seen_once, start, stop),
-		cmocka_unit_test_setup_teardown(death_not_of_failed_execve, start, stop),
-		cmocka_unit_test_setup_teardown(death_of_detach_then_exit_is_seen_once, start,
-						stop),
-		cmocka_unit_test_setup_teardown(death_of_detach_never_mapped_is_seen_once, start,
-						stop),
-		cmocka_unit_test_setup_teardown(death_of_close_by_the_living_is_seen_once, start,
-						stop),
-		cmocka_unit_test_setup_teardown(death_of_close_waits_for_the_last_mapping, start,
-						stop),
-		cmocka_unit_test_setup_teardown(death_not_of_munmap, start, stop),
-		cmocka_unit_test_setup_teardown(death_not_of_sigstop, start, stop),
-		cmocka_unit_test_setup_teardown(death_not_of_thread_group_leader, start, stop),
-		cmocka_unit_test_setup_teardown(death_of_many_threads_is_seen_once, start, stop),
-		cmocka_unit_test_setup_teardown(
-			death_of_attacher_is_not_hidden_by_a_sharer_of_its_mm, start, stop),
-		cmocka_unit_test_setup_teardown(death_not_of_vfork_child, start, stop),
-		cmocka_unit_test_setup_teardown(death_of_observer_frees_the_slot_at_once, start,
-						stop),
+		CASE(death_of_sigkill_while_mapped_is_seen_once),
+		CASE(death_of_sigkill_never_mapped_is_seen_once),
+		CASE(death_of_sigkill_mapped_without_fd_is_seen_once),
+		CASE(death_of_exit_has_status_of_wait),
+		CASE(death_of_signal_has_status_of_wait),
+		CASE(death_of_execve_closing_the_fd_is_seen_once),
+		CASE(death_of_execve_keeping_the_fd_is_seen_once),
+		CASE(death_of_execve_never_mapped_is_seen_once),
+		CASE(death_of_execve_never_mapped_keeping_the_fd_is_seen_once),
+		CASE(death_not_of_failed_execve),
+		CASE(death_of_detach_then_exit_is_seen_once),
+		CASE(death_of_detach_never_mapped_is_seen_once),
+		CASE(death_of_close_by_the_living_is_seen_once),
+		CASE(death_of_close_waits_for_the_last_mapping),
+		CASE(death_not_of_munmap),
+		CASE(death_not_of_sigstop),
+		CASE(death_not_of_thread_group_leader),
+		CASE(death_of_many_threads_is_seen_once),
+		CASE(death_of_attacher_is_not_hidden_by_a_sharer_of_its_mm),
+		CASE(death_not_of_vfork_child),
+		CASE(death_of_observer_frees_the_slot_at_once),
 		cmocka_unit_test(death_of_the_last_peer_leaves_slots_to_the_next),
 		cmocka_unit_test(death_of_creator_leaves_the_segment_whole),
 	};

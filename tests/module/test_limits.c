@@ -19,32 +19,25 @@ static const char *const names[] = { "segments_max", "peers_max", "total_bytes_m
 #define NAMES (sizeof(names) / sizeof(names[0]))
 
 static int64_t before[NAMES];
-static mode_t device_mode;
 
 static int begin(void **state)
 {
-	struct stat st;
 	size_t i;
 
-	(void)state;
 	for (i = 0; i < NAMES; i++) {
 		before[i] = ev_parameter(names[i]);
 		EV_CHECK(before[i] >= 0);
 	}
-	EV_EQ(stat(EVERING_DEVICE, &st), 0);
-	device_mode = st.st_mode & 0777;
-	EV_EQ(chmod(EVERING_DEVICE, 0666), 0);
-	return 0;
+	return ev_device_for_all(state);
 }
 
 static int end(void **state)
 {
 	size_t i;
 
-	(void)state;
 	for (i = 0; i < NAMES; i++)
 		EV_EQ(ev_set_parameter(names[i], (uint64_t)before[i]), 0);
-	EV_EQ(chmod(EVERING_DEVICE, device_mode), 0);
+	ev_device_as_before(state);
 	EV_EQ(ev_info().segments, 0);
 	EV_EQ(ev_info().total_bytes, 0);
 	return 0;

@@ -24,26 +24,14 @@ static const struct ev_shape shape = {
 	.peers_max = 3,
 };
 
-static mode_t device_mode;
-
 static int group_begin(void **state)
 {
 	struct stat st;
 
-	(void)state;
 	EV_EQ(stat(EVERING_DEVICE, &st), 0);
-	device_mode = st.st_mode & 0777;
 	/* As the module makes it: not for everybody. */
-	EV_EQ(device_mode, 0660);
-	EV_EQ(chmod(EVERING_DEVICE, 0666), 0);
-	return 0;
-}
-
-static int group_end(void **state)
-{
-	(void)state;
-	EV_EQ(chmod(EVERING_DEVICE, device_mode), 0);
-	return 0;
+	EV_EQ(st.st_mode & 0777, 0660);
+	return ev_device_for_all(state);
 }
 
 /* A failed case leaves no name behind for the next one. */
@@ -573,5 +561,5 @@ int main(void)
 		CASE(names_separate_by_namespace),
 	};
 
-	return cmocka_run_group_tests(tests, group_begin, group_end);
+	return cmocka_run_group_tests(tests, group_begin, ev_device_as_before);
 }

@@ -21,25 +21,6 @@
 
 static const char *core_handler = "/proc/self/exe";
 
-static int start(void **state)
-{
-	struct watch *w = malloc(sizeof(*w));
-
-	watch_start(w, ev_create_plain());
-	*state = w;
-	return 0;
-}
-
-static int stop(void **state)
-{
-	struct watch *w = *state;
-
-	watch_stop(w);
-	close(w->seg);
-	free(w);
-	return 0;
-}
-
 /*
  * Kill the victim: its death is seen while the orphan lives, and the orphan's end
  * later is no second one. The orphan checks what it may do and says so by exit 0.
@@ -516,28 +497,22 @@ static int handle_core(void)
 
 int main(int argc, char **argv)
 {
+#define CASE(name) cmocka_unit_test_setup_teardown(name, watch_setup_plain, watch_teardown)
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(orphan_holding_the_fd_hides_no_death, start, stop),
-		cmocka_unit_test_setup_teardown(
-			orphan_holding_the_fd_of_unmapped_peer_hides_no_death, start, stop),
-		cmocka_unit_test_setup_teardown(orphans_of_a_family_hide_no_death, start, stop),
-		cmocka_unit_test_setup_teardown(orphan_may_not_map_the_fd_of_its_parent, start,
-						stop),
-		cmocka_unit_test_setup_teardown(orphan_may_not_map_the_fd_of_unmapped_parent, start,
-						stop),
-		cmocka_unit_test_setup_teardown(orphan_with_dofork_mapping_hides_no_death, start,
-						stop),
-		cmocka_unit_test_setup_teardown(orphan_dying_first_does_not_end_its_parent, start,
-						stop),
-		cmocka_unit_test_setup_teardown(orphan_blocked_on_the_fd_is_woken, start, stop),
-		cmocka_unit_test_setup_teardown(death_of_sleeper_is_seen_once, start, stop),
-		cmocka_unit_test_setup_teardown(orphan_fd_in_flight_hides_no_death, start, stop),
-		cmocka_unit_test_setup_teardown(orphan_mm_of_maps_readers_hides_no_death, start,
-						stop),
-		cmocka_unit_test_setup_teardown(orphan_mm_of_mem_reader_hides_no_death, start,
-						stop),
-		cmocka_unit_test_setup_teardown(orphan_core_in_a_file_hides_no_death, start, stop),
-		cmocka_unit_test_setup_teardown(orphan_core_in_a_pipe_hides_no_death, start, stop),
+		CASE(orphan_holding_the_fd_hides_no_death),
+		CASE(orphan_holding_the_fd_of_unmapped_peer_hides_no_death),
+		CASE(orphans_of_a_family_hide_no_death),
+		CASE(orphan_may_not_map_the_fd_of_its_parent),
+		CASE(orphan_may_not_map_the_fd_of_unmapped_parent),
+		CASE(orphan_with_dofork_mapping_hides_no_death),
+		CASE(orphan_dying_first_does_not_end_its_parent),
+		CASE(orphan_blocked_on_the_fd_is_woken),
+		CASE(death_of_sleeper_is_seen_once),
+		CASE(orphan_fd_in_flight_hides_no_death),
+		CASE(orphan_mm_of_maps_readers_hides_no_death),
+		CASE(orphan_mm_of_mem_reader_hides_no_death),
+		CASE(orphan_core_in_a_file_hides_no_death),
+		CASE(orphan_core_in_a_pipe_hides_no_death),
 	};
 	static char path[200];
 

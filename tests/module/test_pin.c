@@ -9,10 +9,9 @@
  * freed by force.
  */
 
-#include <liburing.h>
 #include <sys/utsname.h>
 
-#include "device.h"
+#include "uring_cmd.h"
 
 #define SHARED (4 * EV_BLOCK)
 #define RW (PROT_READ | PROT_WRITE)
@@ -210,18 +209,6 @@ static void pin_fixed_buffer_readonly_refused(void **state)
 	munmap(ro, EV_BLOCK);
 }
 
-static int submit_one(struct io_uring *ring)
-{
-	struct io_uring_cqe *cqe;
-	int res;
-
-	EV_EQ(io_uring_submit(ring), 1);
-	EV_EQ(io_uring_wait_cqe(ring, &cqe), 0);
-	res = cqe->res;
-	io_uring_cqe_seen(ring, cqe);
-	return res;
-}
-
 static void uring_round(struct io_uring *ring, bool fixed, unsigned int round)
 {
 	struct io_uring_sqe *sqe;
@@ -233,13 +220,13 @@ static void uring_round(struct io_uring *ring, bool fixed, unsigned int round)
 		io_uring_prep_write_fixed(sqe, disk, data, EV_BLOCK, 0, 0);
 	else
 		io_uring_prep_write(sqe, disk, data, EV_BLOCK, 0);
-	EV_EQ(submit_one(ring), EV_BLOCK);
+	EV_EQ(uring_one(ring), EV_BLOCK);
 	sqe = io_uring_get_sqe(ring);
 	if (fixed)
 		io_uring_prep_read_fixed(sqe, disk, data + EV_BLOCK + EV_PAGE, EV_BLOCK, 0, 0);
 	else
 		io_uring_prep_read(sqe, disk, data + EV_BLOCK + EV_PAGE, EV_BLOCK, 0);
-	EV_EQ(submit_one(ring), EV_BLOCK);
+	EV_EQ(uring_one(ring), EV_BLOCK);
 	expect_fill(data + EV_BLOCK + EV_PAGE, EV_BLOCK, round);
 	expect_seen_by_other(EV_BLOCK + EV_PAGE, EV_BLOCK, round);
 }

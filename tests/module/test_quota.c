@@ -19,26 +19,6 @@
 #define BLOCKS 4U /* the quota of the children, blocks */
 #define RW (PROT_READ | PROT_WRITE)
 
-static mode_t device_mode;
-
-static int group_begin(void **state)
-{
-	struct stat st;
-
-	(void)state;
-	EV_EQ(stat(EVERING_DEVICE, &st), 0);
-	device_mode = st.st_mode & 0777;
-	EV_EQ(chmod(EVERING_DEVICE, 0666), 0);
-	return 0;
-}
-
-static int group_end(void **state)
-{
-	(void)state;
-	EV_EQ(chmod(EVERING_DEVICE, device_mode), 0);
-	return 0;
-}
-
 /* A user with a quota of this many bytes, for good. */
 static void become_user(uid_t uid, rlim_t quota)
 {
@@ -410,5 +390,5 @@ int main(void)
 		cmocka_unit_test(quota_memory_cgroup),
 	};
 
-	return cmocka_run_group_tests(tests, group_begin, group_end);
+	return cmocka_run_group_tests(tests, ev_device_for_all, ev_device_as_before);
 }

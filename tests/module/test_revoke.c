@@ -22,25 +22,6 @@
 
 #define RACE_ROUNDS 160
 
-static int start(void **state)
-{
-	struct watch *w = malloc(sizeof(*w));
-
-	watch_start(w, ev_create_plain());
-	*state = w;
-	return 0;
-}
-
-static int stop(void **state)
-{
-	struct watch *w = *state;
-
-	watch_stop(w);
-	close(w->seg);
-	free(w);
-	return 0;
-}
-
 /* --- what is taken away ------------------------------------------------------------- */
 
 static void touch_after_revoke(struct ev_link *link, struct role *role)
@@ -562,18 +543,18 @@ static void revoke_leaves_registered_buffers(void **state)
 
 int main(void)
 {
+#define CASE(name) cmocka_unit_test_setup_teardown(name, watch_setup_plain, watch_teardown)
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(revoke_takes_mappings_and_fd_away, start, stop),
-		cmocka_unit_test_setup_teardown(revoke_of_observer_frees_its_slot, start, stop),
-		cmocka_unit_test_setup_teardown(revoke_of_self, start, stop),
-		cmocka_unit_test_setup_teardown(revoke_ends_every_kind_of_wait, start, stop),
-		cmocka_unit_test_setup_teardown(revoke_is_for_admin_fd_or_cap_sys_admin, start,
-						stop),
-		cmocka_unit_test_setup_teardown(revoke_of_nobody_is_refused, start, stop),
-		cmocka_unit_test_setup_teardown(revoke_under_load_is_noticed_by_all, start, stop),
+		CASE(revoke_takes_mappings_and_fd_away),
+		CASE(revoke_of_observer_frees_its_slot),
+		CASE(revoke_of_self),
+		CASE(revoke_ends_every_kind_of_wait),
+		CASE(revoke_is_for_admin_fd_or_cap_sys_admin),
+		CASE(revoke_of_nobody_is_refused),
+		CASE(revoke_under_load_is_noticed_by_all),
 		cmocka_unit_test(revoke_racing_faults_leaves_no_mapping),
-		cmocka_unit_test_setup_teardown(revoke_leaves_pages_in_a_pipe, start, stop),
-		cmocka_unit_test_setup_teardown(revoke_leaves_registered_buffers, start, stop),
+		CASE(revoke_leaves_pages_in_a_pipe),
+		CASE(revoke_leaves_registered_buffers),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,7 +10,6 @@
  * controls/shmem-stat-follows.
  */
 
-#include <liburing.h>
 #include <linux/userfaultfd.h>
 #include <poll.h>
 #include <pthread.h>
@@ -20,6 +19,7 @@
 #include <sys/wait.h>
 
 #include "smaps.h"
+#include "uring_cmd.h"
 #include "victim.h"
 #include "watch.h"
 
@@ -41,23 +41,9 @@ static const struct ev_shape shape = {
 	.backing = EVERING_BACKING_SHMEM,
 };
 
-static int start(void **state)
+static int watch_setup_shmem(void **state)
 {
-	struct watch *w = malloc(sizeof(*w));
-
-	watch_start(w, ev_create(&shape));
-	*state = w;
-	return 0;
-}
-
-static int stop(void **state)
-{
-	struct watch *w = *state;
-
-	watch_stop(w);
-	close(w->seg);
-	free(w);
-	return 0;
+	return watch_setup(state, ev_create(&shape));
 }
 
 static char *map_own(const struct watch *w, const struct ev_peer *peer)
@@ -108,18 +94,6 @@ static void shmem_blocks_are_mapped_huge(void **state)
 
 /* --- registered buffers -------------------------------------------------------------- */
 
-static int uring_do(struct io_uring *ring)
-{
-	struct io_uring_cqe *cqe;
-	int res;
-
-	EV_EQ(io_uring_submit(ring), 1);
-	EV_EQ(io_uring_wait_cqe(ring, &cqe), 0);
-	res = cqe->res;
-	io_uring_cqe_seen(ring, cqe);
-	return res;
-}
-
 static void look_at_shared(struct ev_link *link, void *arg)
 {
 	struct watch *w = arg;
@@ -151,10 +125,10 @@ static void shmem_registered_buffer_takes_data(void **state)
 	memset(shared, 0x5c, EV_BLOCK);
 	sqe = io_uring_get_sqe(&ring);
 	io_uring_prep_write_fixed(sqe, file, shared, EV_BLOCK, 0, 0);
-	EV_EQ(uring_do(&ring), EV_BLOCK);
+	EV_EQ(uring_one(&ring), EV_BLOCK);
 	sqe = io_uring_get_sqe(&ring);
 	io_uring_prep_read_fixed(sqe, file, shared + EV_BLOCK, EV_BLOCK, 0, 0);
-	EV_EQ(uring_do(&ring), EV_BLOCK);
+	EV_EQ(uring_one(&ring), EV_BLOCK);
 	EV_EQ(memcmp(shared, shared + EV_BLOCK, EV_BLOCK), 0);
 	ev_child_start(&child, look_at_shared, w);
 	ev_child_join(&child);
@@ -595,7 +569,7 @@ static void shmem_death_passes_a_crowd_one_by_one(void **state)
 
 int main(void)
 {
-#define CASE(name) cmocka_unit_test_setup_teardown(name, start, stop)
+#define CASE(name) cmocka_unit_test_setup_teardown(name, watch_setup_shmem, watch_teardown)
 	const struct CMUnitTest tests[] = {
 		CASE(shmem_is_reported),
 		CASE(shmem_contiguous_is_one_extent),

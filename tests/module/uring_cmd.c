@@ -102,6 +102,18 @@ int uring_result(struct io_uring *ring, uint64_t user_data)
 		EV_HANG_MS / 1000);
 }
 
+int uring_one(struct io_uring *ring)
+{
+	struct io_uring_cqe *cqe;
+	int res;
+
+	EV_EQ(io_uring_submit(ring), 1);
+	EV_EQ(io_uring_wait_cqe(ring, &cqe), 0);
+	res = cqe->res;
+	io_uring_cqe_seen(ring, cqe);
+	return res;
+}
+
 bool uring_is_done(struct io_uring *ring)
 {
 	struct io_uring_cqe *cqe;

@@ -28,6 +28,8 @@ void uring_put_wait(struct io_uring *ring, int fd, struct evering_bell_wait *wai
 void uring_put_cancel(struct io_uring *ring, int fd, uint64_t cookie, uint64_t user_data);
 /* Submit and wait for the completion with this user_data; others stay where they are. */
 int uring_result(struct io_uring *ring, uint64_t user_data);
+/* Submit the one that is queued, and wait for it: its result. */
+int uring_one(struct io_uring *ring);
 /* Is there a completion now? Runs task work. */
 bool uring_is_done(struct io_uring *ring);
 

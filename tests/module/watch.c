@@ -21,6 +21,31 @@ void watch_stop(struct watch *w)
 	close(w->peer.fd);
 }
 
+int watch_setup(void **state, int seg)
+{
+	struct watch *w = malloc(sizeof(*w));
+
+	EV_CHECK(w);
+	watch_start(w, seg);
+	*state = w;
+	return 0;
+}
+
+int watch_setup_plain(void **state)
+{
+	return watch_setup(state, ev_create_plain());
+}
+
+int watch_teardown(void **state)
+{
+	struct watch *w = *state;
+
+	watch_stop(w);
+	close(w->seg);
+	free(w);
+	return 0;
+}
+
 uint64_t watch_generation(const struct watch *w)
 {
 	return __atomic_load_n(&w->status->generation, __ATOMIC_ACQUIRE);

@@ -21,6 +21,11 @@ struct watch {
 void watch_start(struct watch *w, int seg);
 void watch_stop(struct watch *w);
 
+/* A case's own segment, watched: *state is the struct watch. */
+int watch_setup(void **state, int seg);
+int watch_setup_plain(void **state);
+int watch_teardown(void **state);
+
 uint64_t watch_generation(const struct watch *w);
 
 /* Take what has rung and happened so far as known. */
