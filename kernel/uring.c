@@ -110,11 +110,10 @@ static void pick(struct evering_parked *parked, struct list_head *picked)
 	list_move_tail(&parked->list, picked);
 }
 
-/* Context: the task that submitted it, or a worker after its end. */
-static void finish_wait_in_task(struct io_uring_cmd *cmd, unsigned int issue_flags)
+/* Complete with the bells that are pending, or as cancelled; with neither, park. */
+static void park_or_complete(struct evering_peer *peer, struct io_uring_cmd *cmd,
+			     struct evering_parked *parked, unsigned int issue_flags)
 {
-	struct evering_parked *parked = *parked_of(cmd);
-	struct evering_peer *peer = evering_file_peer(cmd->file);
 	struct evering_bells bells = {};
 	int rc;
 
@@ -132,6 +131,15 @@ static void finish_wait_in_task(struct io_uring_cmd *cmd, unsigned int issue_fla
 	else if (!rc)
 		rc = -ECANCELED;
 	complete_wait(cmd, parked, rc, issue_flags);
+}
+
+/* Context: the task that submitted it, or a worker after its end. */
+static void finish_wait_in_task(struct io_uring_cmd *cmd, unsigned int issue_flags)
+{
+	struct evering_parked *parked = *parked_of(cmd);
+	struct evering_peer *peer = evering_file_peer(cmd->file);
+
+	park_or_complete(peer, cmd, parked, issue_flags);
 }
 
 /* Takes off the list those that a pending bell, or the end, is for. Under peer->lock. */
@@ -214,20 +222,7 @@ static int uring_wait(struct evering_peer *peer, struct io_uring_cmd *cmd,
 	*parked_of(cmd) = parked;
 	/* First: once it is on the list, it may complete and be freed at any time. */
 	io_uring_cmd_mark_cancelable(cmd, issue_flags);
-	spin_lock(&peer->lock);
-	rc = __evering_bells_take(peer, parked->mask, &bells, EVERING_RANG_WORDS);
-	if (!rc && !parked->cancelled) {
-		park(peer, parked);
-		spin_unlock(&peer->lock);
-		return -EIOCBQUEUED;
-	}
-	leave(peer, parked);
-	spin_unlock(&peer->lock);
-	if (rc > 0)
-		rc = deliver(peer, parked, &bells);
-	else if (!rc)
-		rc = -ECANCELED;
-	complete_wait(cmd, parked, rc, issue_flags);
+	park_or_complete(peer, cmd, parked, issue_flags);
 	return -EIOCBQUEUED;
 }
 
