@@ -53,7 +53,13 @@ for page in "$man"/*.3.scd; do
 	grep -q '^# RETURN VALUE' "$page" && grep -q '^# ERRORS' "$page" || echo "$page"
 done >"$dir/incomplete"
 
-echo 1..5
+# The page to begin with names all others.
+for page in "$man"/*.3.scd; do
+	name=${page##*/}
+	grep -qF "*${name%.3.scd}*(3)" "$man/evering.7.scd" || echo "$name"
+done >"$dir/unlisted"
+
+echo 1..6
 failed=0
 result() # number, name, file of what is wrong
 {
@@ -70,4 +76,5 @@ result 2 pages_describe_no_unknown_function "$dir/unknown"
 result 3 pages_have_return_values_and_errors "$dir/incomplete"
 result 4 headers_have_a_comment_for_each_function "$dir/uncommented"
 result 5 headers_without_a_comment_are_found "$dir/blind"
+result 6 pages_are_all_listed_in_evering_7 "$dir/unlisted"
 exit $failed
