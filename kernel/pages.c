@@ -5,10 +5,9 @@
  * A block is a compound folio of the buddy allocator's, at most 2 MiB. Its mapping
  * is the segment inode's, or with EVERING_BACKING_SHMEM a shmem inode's (shmem.c), which
  * makes shared futexes work on it; being of the PMD's order, it is mapped by one entry.
- * Whoever holds a reference
- * (a registered io_uring buffer, a page in a pipe) keeps it alive after the segment
- * is gone: blocks are freed by dropping our reference, never by force. Until the
- * others are dropped too, the block stays in limbo and charged.
+ * Whoever holds a reference (a registered io_uring buffer, a page in a pipe) keeps it
+ * alive after the segment is gone: blocks are freed by dropping our reference, never by
+ * force. Until the others are dropped too, the block stays in limbo and charged.
  */
 #include <linux/bsearch.h>
 #include <linux/file.h>

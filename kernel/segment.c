@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Segments: creation, geometry, growth, segment fds and what these may do.
+ * Segments: creation, geometry, segment fds and what these may do. Growth is in grow.c.
  *
  * A segment fd is a grant: a file of its own on the segment's inode with rights that
  * are fixed when it is made. It cannot be reopened through /proc, so they cannot
