@@ -185,14 +185,15 @@ static int make_file(const char *name)
 	return fd;
 }
 
-static uint64_t random_id(void)
+/* 0 is no id. */
+static int random_id(uint64_t *id)
 {
-	uint64_t id = 0;
-
-	while (!id)
-		if (getrandom(&id, sizeof(id), 0) != (ssize_t)sizeof(id))
-			id = 0;
-	return id;
+	*id = 0;
+	while (!*id)
+		if (getrandom(id, sizeof(*id), 0) < 0 && errno != EINTR)
+			return evr_fail(-errno, "no random bits for the segment's id: %s",
+					strerror(errno));
+	return 0;
 }
 
 static void write_header(struct evr_segment *segment, const struct evr_segment_options *options)
@@ -287,9 +288,10 @@ static int init_file(struct evr_segment *segment, const struct evr_segment_optio
 	err = take_memory(segment->fd, layout->segment_sz, options->node);
 	if (!err)
 		err = map_status(segment, layout->status_sz, false);
+	if (!err)
+		err = random_id(&layout->segment_id);
 	if (err)
 		return err;
-	layout->segment_id = random_id();
 	write_header(segment, options);
 	if (!segment->name[0])
 		fcntl(segment->fd, F_ADD_SEALS, F_SEAL_SHRINK);

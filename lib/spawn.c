@@ -166,7 +166,8 @@ int evr_spawn(struct evr_child *child, const char *path, const struct evr_spawn_
 		return 0;
 	err = evr_fail(-errno, "spawn: no pidfd of child %d: %s", pid, strerror(errno));
 	kill(pid, SIGKILL);
-	waitpid(pid, NULL, 0);
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
 	child->pid = 0;
 	return err;
 }

@@ -13,6 +13,7 @@
 #include <evering/uapi.h>
 
 #include "local.h"
+#include "refuse.h"
 
 #define NOBODY 65534
 
@@ -408,6 +409,29 @@ static void segment_cannot_be_revoked_from(void **state)
 	evr_segment_close(segment);
 }
 
+static void create_without_random(struct child *child, void *arg)
+{
+	const struct refusal list[] = { { SYS_getrandom, EPERM, -1 } };
+	struct evr_segment_options options = plain_options();
+	struct evr_segment *segment = arg;
+
+	(void)child;
+	alarm(20);
+	EQ(refuse(list, 1), 0);
+	EQ(evr_segment_create(&segment, "local:", &options), -EPERM);
+	DETAIL("no random bits");
+	CHECK(!segment);
+}
+
+static void segment_without_random_bits_is_refused(void **state)
+{
+	struct child child;
+
+	(void)state;
+	child_start(&child, create_without_random, &child);
+	child_join(&child);
+}
+
 static void segment_on_a_device_that_is_not_there_says_what_to_do(void **state)
 {
 	struct evr_system_info info;
@@ -443,6 +467,7 @@ int main(void)
 		cmocka_unit_test(segment_unnamed_cannot_be_cut_short),
 		cmocka_unit_test(segment_cannot_be_revoked_from),
 		cmocka_unit_test(segment_backing_is_checked_and_reported),
+		cmocka_unit_test(segment_without_random_bits_is_refused),
 		cmocka_unit_test(segment_on_a_device_that_is_not_there_says_what_to_do),
 	};
 
