@@ -480,6 +480,8 @@ void evr_ready_stop(struct evr_driver *d, uint32_t index);
 int evr_ready_wait(struct evr_driver *d, uint64_t until_ns);
 int evr_hold_fd(struct extra *extra);
 void evr_release_fd(struct extra *extra);
+bool evr_unblock(int fd);
+void evr_reblock(int fd, bool changed);
 
 /* inject.c */
 int evr_injector_make(struct evr_driver *d, uint32_t nr);

@@ -2,8 +2,11 @@
 /* Reading and writing: files, and whatever else has read and write. */
 #include "driver.h"
 
+#include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define RW_FLAGS (EVR_OP_FIXED_FD | EVR_OP_REGION | EVR_OP_ASYNC | EVR_OP_EXACT | EVR_OP_BACKGROUND)
@@ -38,23 +41,69 @@ static int result(ssize_t ret)
 	return ret < 0 ? -errno : (int)ret;
 }
 
+static ssize_t rw_once(int fd, const struct iovec *iov, int nr, off_t off, int flags, bool writes)
+{
+	return writes ? pwritev2(fd, iov, nr, off, flags) : preadv2(fd, iov, nr, off, flags);
+}
+
+/* A pipe through a file of our own, which does not block; -1: it is none, or may not be opened. */
+static int pipe_open_again(int fd)
+{
+	struct stat file;
+	char path[64];
+	int flags, own;
+
+	if (fstat(fd, &file) || !S_ISFIFO(file.st_mode))
+		return -1;
+	flags = fcntl(fd, F_GETFL);
+	snprintf(path, sizeof(path), "/proc/thread-self/fd/%d", fd);
+	own = open(path, (flags & O_ACCMODE) | O_NONBLOCK | O_CLOEXEC);
+	/* Packets stay packets. */
+	if (own >= 0 && flags & O_DIRECT)
+		fcntl(own, F_SETFL, O_NONBLOCK | O_DIRECT);
+	return own;
+}
+
+/*
+ * It was ready, and takes no RWF_NOWAIT: pipes before 6.4, terminals, inotify. Another op, or
+ * another process, may have been first, and a call that blocks would stop the loop. What all
+ * share the file must not see more of it than needs be: a pipe is opened again, and only of
+ * what cannot be is the flag of the file changed, for the one call.
+ */
+static int rw_unblocked(int fd, const struct iovec *iov, int nr, int flags, bool writes)
+{
+	struct pollfd p = { .fd = fd, .events = writes ? POLLOUT : POLLIN };
+	int own = pipe_open_again(fd), res;
+	bool changed;
+
+	if (own >= 0) {
+		res = result(rw_once(own, iov, nr, -1, flags, writes));
+		close(own);
+		return res;
+	}
+	if (!poll(&p, 1, 0))
+		return -EAGAIN;
+	changed = evr_unblock(fd);
+	res = result(rw_once(fd, iov, nr, -1, flags, writes));
+	evr_reblock(fd, changed);
+	return res;
+}
+
 /*
  * What a call without io_uring does: at an offset, or at the position of what has none.
  * A file that epoll waits for is not to block in spite of that.
  */
 static int rw(const struct extra *extra, int fd, const struct iovec *iov, int nr, bool writes)
 {
-	off_t off = extra->waits ? -1 : (off_t)extra->op.off;
-	int flags = (int)extra->op.opflags | (extra->waits ? RWF_NOWAIT : 0);
+	int flags = (int)extra->op.opflags;
 	ssize_t ret;
 
-	ret = writes ? pwritev2(fd, iov, nr, off, flags) : preadv2(fd, iov, nr, off, flags);
-	if (ret >= 0 || errno != EOPNOTSUPP || !extra->waits)
+	if (!extra->waits)
+		return result(rw_once(fd, iov, nr, (off_t)extra->op.off, flags, writes));
+	ret = rw_once(fd, iov, nr, -1, flags | RWF_NOWAIT, writes);
+	if (ret >= 0 || errno != EOPNOTSUPP)
 		return result(ret);
-	if (!writes)
-		return result(readv(fd, iov, nr));
-	/* It is ready. To a pipe that is, so much can be written without a wait. */
-	return result(write(fd, iov->iov_base, iov->iov_len < PIPE_BUF ? iov->iov_len : PIPE_BUF));
+	return rw_unblocked(fd, iov, nr, flags, writes);
 }
 
 static int read_call(struct evr_driver *d, struct extra *extra, int fd)

@@ -80,29 +80,16 @@ static int accept_keep(struct evr_driver *d, struct extra *extra)
 	return evr_fail(-EINVAL, "op accept: MULTISHOT has one address for all, so none");
 }
 
-/* These calls have no flag to not block: the file has, for a moment. True: it had it not. */
-static bool unblock(int fd)
-{
-	int flags = fcntl(fd, F_GETFL);
-
-	return flags >= 0 && !(flags & O_NONBLOCK) && !fcntl(fd, F_SETFL, flags | O_NONBLOCK);
-}
-
-static void reblock(int fd)
-{
-	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
-}
-
 static int accept_call(struct evr_driver *d, struct extra *extra, int fd)
 {
-	bool changed = extra->waits && unblock(fd);
+	bool changed = extra->waits && evr_unblock(fd);
 	int res;
 
 	res = result(accept4(fd, (struct sockaddr *)(uintptr_t)extra->op.addr,
 			     (socklen_t *)(uintptr_t)extra->op.x[0],
 			     (int)extra->op.opflags | SOCK_CLOEXEC));
-	if (changed)
-		reblock(fd);
+	if (extra->waits)
+		evr_reblock(fd, changed);
 	return res;
 }
 
@@ -133,10 +120,10 @@ static int connect_call(struct evr_driver *d, struct extra *extra, int fd)
 			return -errno;
 		return -res;
 	}
-	changed = extra->waits && unblock(fd);
+	changed = extra->waits && evr_unblock(fd);
 	res = result(connect(fd, (struct sockaddr *)&extra->address, extra->op.len));
-	if (changed)
-		reblock(fd);
+	if (extra->waits)
+		evr_reblock(fd, changed);
 	extra->moved = res == -EINPROGRESS;
 	return res;
 }

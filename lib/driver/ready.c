@@ -5,6 +5,12 @@
  *
  * Each op holds a duplicate of its fd: it keeps the file, as io_uring does, whatever
  * the caller does with the number, and gives each op an entry in epoll of its own.
+ *
+ * Ready is not for us alone: another op, or another process, may be first. So no call
+ * blocks: by MSG_DONTWAIT or RWF_NOWAIT; a pipe that lacks that (before 6.4) through a file of its
+ * own, O_NONBLOCK; else (accept, connect, terminals, inotify) by that flag of the shared file,
+ * for the one call. Limit: two processes that both do so to one file may take the flag away
+ * from each other; the call of one then waits for the next event of that file.
  */
 #include "driver.h"
 
@@ -18,6 +24,9 @@
 #define SHOTS_MAX 16
 
 #define WAKE_DATA 0 /* no id is 0 */
+
+/* One call at a time, of all drivers of the process, to a file whose flag is changed for it. */
+static pthread_mutex_t unblocked = PTHREAD_MUTEX_INITIALIZER;
 
 int evr_ready_init(struct evr_driver *d)
 {
@@ -63,6 +72,27 @@ void evr_release_fd(struct extra *extra)
 {
 	release(&extra->held_fd);
 	release(&extra->held_in);
+}
+
+/*
+ * Some calls have no flag to not block: the file has, for a moment, in which no other driver
+ * of the process relies on it. True: it had it not.
+ */
+bool evr_unblock(int fd)
+{
+	int flags;
+
+	pthread_mutex_lock(&unblocked);
+	flags = fcntl(fd, F_GETFL);
+	return flags >= 0 && !(flags & O_NONBLOCK) && !fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+}
+
+/* Always after evr_unblock(), which has said whether it @changed anything. */
+void evr_reblock(int fd, bool changed)
+{
+	if (changed)
+		fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
+	pthread_mutex_unlock(&unblocked);
 }
 
 /* Does the call before the wait settle it? */
