@@ -433,9 +433,72 @@ static void bell_of_a_peer_that_left_is_not_for_the_next(void **state)
 	pair_settle(stage->pair);
 }
 
+#define GIBIBYTE (1ULL << 30)
+#define ALIAS_SZ (2ULL << 20)
+
+/* One page after the other is there for each address, though there are only 2 MiB of them. */
+static char *far_memory(int memory)
+{
+	char *base = mmap(NULL, GIBIBYTE + ALIAS_SZ, PROT_NONE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	uint64_t at;
+
+	assert_true(base != MAP_FAILED);
+	for (at = 0; at <= GIBIBYTE; at += ALIAS_SZ)
+		assert_true(mmap(base + at, ALIAS_SZ, PROT_READ | PROT_WRITE,
+				 MAP_SHARED | MAP_FIXED, memory, 0) == base + at);
+	return base;
+}
+
+/* A fixed buffer has at most 1 GiB: the region is two, and what lies in both is done without. */
+static void region_across_a_gibibyte_is_two_buffers(void **state)
+{
+	static const struct {
+		uint64_t off;
+		bool is_across;
+	} pieces[] = { { GIBIBYTE - 4096, false }, { GIBIBYTE, false }, { GIBIBYTE - 2048, true } };
+	int memory = memfd_create("far", MFD_CLOEXEC), file = memfd_create("file", MFD_CLOEXEC);
+	static char bytes[4096], back[4096];
+	struct loop *loop = *state;
+	struct evr_driver_caps caps;
+	struct evr_op op;
+	bool is_fixed;
+	uint16_t region;
+	char *base;
+	uint32_t i;
+
+	assert_int_equal(ftruncate(memory, ALIAS_SZ), 0);
+	base = far_memory(memory);
+	assert_int_equal(evr_region_add(loop->d, base, GIBIBYTE + ALIAS_SZ, &region), 0);
+	is_fixed = evr_region_is_fixed(loop->d, region);
+	evr_driver_caps(loop->d, &caps);
+	assert_int_equal(is_fixed, loop->mode != EVR_DRIVER_NONE && caps.buffers_error != -ENOMEM);
+	for (i = 0; i < 3; i++) {
+		memset(bytes, 'a' + (int)i, sizeof(bytes));
+		assert_int_equal(pwrite(file, bytes, sizeof(bytes), 0), sizeof(bytes));
+		op = evr_op_in(evr_op_read(file, NULL, sizeof(bytes), 0), region, pieces[i].off);
+		/* Only the kernel's own hold on the pages leads to them now. */
+		assert_int_equal(mprotect(base, GIBIBYTE + ALIAS_SZ, PROT_NONE), 0);
+		assert_int_equal(loop_do(loop, op),
+				 is_fixed && !pieces[i].is_across ? (int)sizeof(bytes) : -EFAULT);
+		assert_int_equal(mprotect(base, GIBIBYTE + ALIAS_SZ, PROT_READ | PROT_WRITE), 0);
+		if (!is_fixed || pieces[i].is_across)
+			assert_int_equal(loop_do(loop, op), sizeof(bytes));
+		memcpy(back, base + pieces[i].off, sizeof(back));
+		assert_memory_equal(back, bytes, sizeof(bytes));
+	}
+	op = evr_op_in(evr_op_read(file, NULL, 2, 0), region, GIBIBYTE + ALIAS_SZ - 1);
+	assert_int_equal(evr_driver_submit(loop->d, &op, NULL), -EFAULT);
+	assert_int_equal(evr_region_remove(loop->d, region), 0);
+	munmap(base, GIBIBYTE + ALIAS_SZ);
+	close(memory);
+	close(file);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		EACH_MODE_TEST(region_across_a_gibibyte_is_two_buffers),
 		STAGE_TEST(region_file_to_segment_is_there_for_a_peer),
 		STAGE_TEST(region_socket_to_segment),
 		STAGE_TEST(region_bounds_checked),
