@@ -92,17 +92,29 @@ void evr_injector_quiet(struct evr_driver *d)
 		return;
 }
 
-void evr_injector_wake(struct evr_injector *i)
+/* The first to come ends the sleep. */
+static __attribute__((noinline)) void end_sleep(struct evr_injector *i)
 {
 	uint32_t state = SLEEPING;
 	uint64_t one = 1;
 
-	evr_a32_store_full(&i->news, 1); /* INJECT-WAKE */
-	if (evr_a32_load_relaxed(&i->sleep) != SLEEPING || !evr_a32_cas(&i->sleep, &state, AWAKE))
+	if (!evr_a32_cas(&i->sleep, &state, AWAKE))
 		return;
 	evr_a32_fetch_add(&i->wakes, 1);
 	if (write(i->fd, &one, sizeof(one)) < 0)
 		return; /* the count is full: it is readable */
+}
+
+static inline void wake(struct evr_injector *i)
+{
+	evr_a32_store_full(&i->news, 1); /* INJECT-WAKE */
+	if (UNLIKELY(evr_a32_load_relaxed(&i->sleep) == SLEEPING))
+		end_sleep(i);
+}
+
+void evr_injector_wake(struct evr_injector *i)
+{
+	wake(i);
 }
 
 /* Make the driver's fd readable: a foreign loop is to run it. */
@@ -114,16 +126,17 @@ void evr_injector_signal(struct evr_driver *d)
 		return;
 }
 
-/* A place in the queue; -EAGAIN, -ESHUTDOWN. */
-static int claim(struct evr_injector *i, uint64_t *at)
+/* A place in the queue, and its position; -EAGAIN, -ESHUTDOWN. */
+static inline int claim(struct evr_injector *i, struct inject_entry **entry, uint64_t *at)
 {
 	uint64_t pos = evr_a64_load_relaxed(&i->tail), turn;
 
 	for (;;) {
-		if (pos & CLOSED)
+		if (UNLIKELY(pos & CLOSED))
 			return -ESHUTDOWN;
-		turn = evr_a64_load_acquire(&i->entries[pos & i->mask].turn); /* INJECT */
-		if ((int64_t)(turn - pos) < 0)
+		*entry = &i->entries[pos & i->mask];
+		turn = evr_a64_load_acquire(&(*entry)->turn); /* INJECT */
+		if (UNLIKELY((int64_t)(turn - pos) < 0))
 			return -EAGAIN;
 		*at = pos;
 		if (turn == pos && evr_a64_cas(&i->tail, &pos, pos + 1)) /* INJECT-CLOSE */
@@ -132,27 +145,28 @@ static int claim(struct evr_injector *i, uint64_t *at)
 	}
 }
 
-static int inject(struct evr_injector *i, evr_inject_fn *fn, uint64_t data, uint32_t kind)
+static inline int inject(struct evr_injector *i, evr_inject_fn *fn, uint64_t data, uint32_t kind)
 {
 	struct inject_entry *entry;
 	uint64_t pos;
 	int err;
 
-	err = claim(i, &pos);
-	if (err)
+	err = claim(i, &entry, &pos);
+	if (UNLIKELY(err))
 		return err;
-	entry = &i->entries[pos & i->mask];
 	entry->fn = fn;
 	entry->data = data;
 	entry->kind = kind;
 	evr_a64_store_release(&entry->turn, pos + 1); /* INJECT */
-	evr_injector_wake(i);
+	wake(i);
 	return 0;
 }
 
 int evr_inject(struct evr_injector *i, evr_inject_fn *fn, void *arg)
 {
-	return fn ? inject(i, fn, (uintptr_t)arg, 0) : -EINVAL;
+	if (UNLIKELY(!fn))
+		return -EINVAL;
+	return inject(i, fn, (uintptr_t)arg, 0);
 }
 
 int evr_inject_message(struct evr_injector *i, uint64_t data, uint32_t kind)
@@ -166,12 +180,6 @@ int evr_inject_wake(struct evr_injector *i)
 		return -ESHUTDOWN;
 	evr_injector_wake(i);
 	return 0;
-}
-
-static bool is_empty(const struct evr_injector *i)
-{
-	return evr_a64_load_acquire(&i->entries[i->head & i->mask].turn) !=
-	       i->head + 1; /* INJECT */
 }
 
 /* Say that we sleep. False: there is news. */
@@ -189,34 +197,49 @@ uint64_t evr_injector_wakes(const struct evr_driver *d)
 	return evr_a32_load_relaxed(&d->injector->wakes);
 }
 
-/* The entry at the head; it is free before it is called, so that the call may inject. */
-static void drain_one(struct evr_driver *d)
+static void tell_message(struct evr_driver *d, uint64_t data, uint32_t kind)
 {
-	struct evr_injector *i = d->injector;
-	struct inject_entry *entry = &i->entries[i->head & i->mask];
-	evr_inject_fn *fn = entry->fn;
-	uint64_t data = entry->data;
-	uint32_t kind = entry->kind;
-
-	evr_a64_store_release(&entry->turn, i->head + i->mask + 1); /* INJECT */
-	i->head++;
-	d->stats.injected++;
-	if (fn)
-		fn(d, (void *)(uintptr_t)data);
-	else if (d->options.on_message)
+	if (d->options.on_message)
 		d->options.on_message(d, d->options.user, data, kind);
+}
+
+/* The entry at the head, if it is full; it is free before it is called, so that the call may inject. */
+static inline bool serve(struct evr_driver *d, struct evr_injector *i, struct inject_entry *entries,
+			 uint64_t mask, uint64_t head)
+{
+	struct inject_entry *entry = &entries[head & mask];
+	evr_inject_fn *fn;
+	uint64_t data;
+	uint32_t kind;
+
+	if (evr_a64_load_acquire(&entry->turn) != head + 1) /* INJECT */
+		return false;
+	fn = entry->fn;
+	data = entry->data;
+	kind = entry->kind;
+	evr_a64_store_release(&entry->turn, head + mask + 1); /* INJECT */
+	i->head = head + 1;
+	d->stats.injected++;
+	if (LIKELY(fn))
+		fn(d, (void *)(uintptr_t)data);
+	else
+		tell_message(d, data, kind);
+	return true;
 }
 
 void evr_injector_drain(struct evr_driver *d)
 {
-	uint32_t nr;
+	struct evr_injector *i = d->injector;
+	struct inject_entry *entries = i->entries;
+	uint64_t mask = i->mask, head = i->head, last = head + DRAIN_MAX;
 
 	/* First: who brings something from now on says so again. INJECT-WAKE */
-	evr_a32_store_full(&d->injector->news, 0);
-	for (nr = 0; nr < DRAIN_MAX && !is_empty(d->injector); nr++)
-		drain_one(d);
-	if (nr == DRAIN_MAX)
-		evr_a32_store_relaxed(&d->injector->news, 1);
+	evr_a32_store_full(&i->news, 0);
+	/* No call drains: a run or a close within one is refused. */
+	while (head != last && serve(d, i, entries, mask, head))
+		head++;
+	if (head == last)
+		evr_a32_store_relaxed(&i->news, 1);
 }
 
 /* Nobody gets in any more; whoever got in is served. */
@@ -226,10 +249,8 @@ void evr_injector_close(struct evr_driver *d)
 	uint64_t last = evr_a64_fetch_or(&i->tail, CLOSED) & ~CLOSED; /* INJECT-CLOSE */
 
 	while (i->head != last) {
-		if (is_empty(i))
+		if (!serve(d, i, i->entries, i->mask, i->head))
 			sched_yield();
-		else
-			drain_one(d);
 	}
 }
 

@@ -36,6 +36,6 @@ holds driver_enters_the_kernel_once_a_batch "$parts" enters 32000
 program=$parts
 # With all that is written into it: the list of free slots alone is a part of that.
 verdict driver_slot_taken_and_freed_costs_at_most "$(slope 12800 slot)" 90
-verdict driver_injection_while_awake_costs_at_most "$(slope 12800 inject)" 110
+verdict driver_injection_while_awake_costs_at_most "$(slope 12800 inject)" 80
 holds driver_injection_while_awake_wakes_nobody "$parts" inject 32000
 exit $failed
