@@ -6,10 +6,14 @@
  * then on; completions are taken once each, in order. All processes here are threads of one.
  */
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 
 #include "driver/driver.h"
 #include "explore.h"
+
+int system_ppoll(struct pollfd *fds, nfds_t nr, const struct timespec *timeout,
+		 const void *signals);
 
 #define THREADS 3
 #define OP_ID 7
@@ -127,6 +131,32 @@ SCENARIO(inject_sleep) = {
 	.state_sz = sizeof(struct scene),
 	.threads_sz = 8 << 10,
 	.procs = { { "thread", inject_all }, { "thread-too", inject_all }, { "driver", run } },
+	.setup = setup_one_each,
+	.end = all_called,
+	.check = { { MODEL_SC, 3, 0, 0 }, { MODEL_TSO, 2, 0, 2 }, { MODEL_WEAK, 2, 0, 1 } },
+	.longer = { { MODEL_SC, 4, 0, 0 }, { MODEL_TSO, 3, 0, 2 }, { MODEL_WEAK, 3, 0, 2 } },
+};
+
+/* A loop of somebody else's, which sleeps on the driver's fd and has it run when that is readable. */
+static void run_foreign(struct evr_peer *peer, void *state)
+{
+	struct scene *s = state;
+	struct pollfd p = { .events = POLLIN };
+
+	p.fd = evr_driver_fd(s->d);
+	for (;;) {
+		MODEL_CHECK(evr_driver_run(s->d, 0, 0) >= 0);
+		if (s->d->delivered)
+			return;
+		system_ppoll(&p, 1, NULL, NULL);
+	}
+}
+
+SCENARIO(inject_foreign) = {
+	.name = "inject-foreign",
+	.state_sz = sizeof(struct scene),
+	.threads_sz = 8 << 10,
+	.procs = { { "thread", inject_all }, { "thread-too", inject_all }, { "loop", run_foreign } },
 	.setup = setup_one_each,
 	.end = all_called,
 	.check = { { MODEL_SC, 3, 0, 0 }, { MODEL_TSO, 2, 0, 2 }, { MODEL_WEAK, 2, 0, 1 } },
