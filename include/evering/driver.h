@@ -159,6 +159,7 @@ enum evr_op_code {
 	EVR_OP_SENDMSG,
 	EVR_OP_RECVMSG,
 	EVR_OP_SEND_ZC,
+	EVR_OP_SENDMSG_ZC,
 	EVR_OP_POLL,
 	EVR_OP_SPLICE,
 	EVR_OP_TEE,
@@ -225,7 +226,8 @@ EVR_API int evr_driver_submit(struct evr_driver *driver, const struct evr_op *op
 /*
  * evr_driver_submit_chain() - ops that run one after the other. All of them start or
  * none. One that fails, or reads or writes less than asked for, ends the chain: those
- * behind it complete with -ECANCELED. No member may be MULTISHOT, EXACT, SEND_ZC, or TIMER.
+ * behind it complete with -ECANCELED. No member may be MULTISHOT, EXACT, a
+ * zero-copy send, or TIMER.
  * @ids: out, @nr of them; may be NULL.
  * Return: as evr_driver_submit(); -EINVAL nr is 0 or more than the entries.
  */

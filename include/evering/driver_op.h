@@ -298,6 +298,15 @@ static inline struct evr_op evr_op_send_zc(int fd, const void *buf, uint32_t len
 	return op;
 }
 
+/* The same of a header, whose buffers and control data are the driver's until then. */
+static inline struct evr_op evr_op_sendmsg_zc(int fd, const struct msghdr *msg, uint32_t flags)
+{
+	struct evr_op op = evr_op_make(EVR_OP_SENDMSG_ZC, fd, msg, 1, 0);
+
+	op.opflags = flags;
+	return op;
+}
+
 /* @events: POLL*; the result has those that are there. MULTISHOT reports every edge. */
 static inline struct evr_op evr_op_poll(int fd, uint32_t events)
 {

@@ -533,6 +533,11 @@ static inline bool injector_has_news(const struct evr_driver *d)
 	return evr_a32_load_acquire(&d->injector->news);
 }
 
+/* op_socket.c, of both zero-copy sends */
+void evr_zc_ask(struct evr_driver *d, struct extra *extra);
+void evr_zc_prep(const struct extra *extra, struct io_uring_sqe *sqe);
+bool evr_zc_done(struct evr_driver *d, struct slot *s, uint32_t index, int *res, uint32_t *cflags);
+
 /* region.c, file.c, buffer.c */
 int evr_region_translate(struct evr_driver *d, struct evr_op *op);
 void evr_region_hold(struct evr_driver *d, const struct evr_op *op, int nr);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* sendmsg, recvmsg. */
+/* sendmsg, also without a copy, and recvmsg. */
 #include "driver.h"
 
 #include <limits.h>
@@ -55,6 +55,18 @@ static void sendmsg_prep(const struct evr_op *op, struct extra *extra, struct io
 	sqe->msg_flags = op->opflags | MSG_NOSIGNAL;
 }
 
+static int sendmsg_zc_keep(struct evr_driver *d, struct extra *extra)
+{
+	evr_zc_ask(d, extra);
+	return sendmsg_keep(d, extra);
+}
+
+static void sendmsg_zc_prep(const struct evr_op *op, struct extra *extra, struct io_uring_sqe *sqe)
+{
+	sendmsg_prep(op, extra, sqe);
+	evr_zc_prep(extra, sqe);
+}
+
 static int sendmsg_call(struct evr_driver *d, struct extra *extra, int fd)
 {
 	ssize_t ret =
@@ -88,6 +100,18 @@ const struct row evr_row_sendmsg = {
 	.prep = sendmsg_prep,
 	.call = sendmsg_call,
 	.events = out,
+};
+
+const struct row evr_row_sendmsg_zc = {
+	.name = "sendmsg_zc",
+	.opcode = IORING_OP_SENDMSG_ZC,
+	.flags = ROW_FD | ROW_NOTIFIES | ROW_UNCHAINED,
+	.allowed = MSG_FLAGS,
+	.keep = sendmsg_zc_keep,
+	.prep = sendmsg_zc_prep,
+	.call = sendmsg_call,
+	.events = out,
+	.done = evr_zc_done,
 };
 
 const struct row evr_row_recvmsg = {

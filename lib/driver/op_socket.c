@@ -189,17 +189,28 @@ static int recv_call(struct evr_driver *d, struct extra *extra, int fd)
 
 /* --- zero-copy send --- */
 
-static int send_zc_keep(struct evr_driver *d, struct extra *extra)
+/* Is the kernel to say whether it copied? moved: not. */
+void evr_zc_ask(struct evr_driver *d, struct extra *extra)
 {
 	extra->moved = d->zc_silent;
+}
+
+void evr_zc_prep(const struct extra *extra, struct io_uring_sqe *sqe)
+{
+	if (!extra->moved)
+		sqe->ioprio |= ABI_SEND_ZC_REPORT_USAGE;
+}
+
+static int send_zc_keep(struct evr_driver *d, struct extra *extra)
+{
+	evr_zc_ask(d, extra);
 	return 0;
 }
 
 static void send_zc_prep(const struct evr_op *op, struct extra *extra, struct io_uring_sqe *sqe)
 {
 	send_prep(op, extra, sqe);
-	if (!extra->moved)
-		sqe->ioprio |= ABI_SEND_ZC_REPORT_USAGE;
+	evr_zc_prep(extra, sqe);
 	if (op->flags & EVR_OP_REGION && op->file) {
 		sqe->ioprio |= IORING_RECVSEND_FIXED_BUF;
 		sqe->buf_index = (uint16_t)(op->file - 1);
@@ -207,7 +218,7 @@ static void send_zc_prep(const struct evr_op *op, struct extra *extra, struct io
 }
 
 /* A kernel before 6.2 refuses to be asked whether it copied. */
-static bool send_zc_again(struct evr_driver *d, struct slot *s, uint32_t index, int res,
+static bool zc_again(struct evr_driver *d, struct slot *s, uint32_t index, int res,
 			  uint32_t cflags)
 {
 	struct extra *extra = extra_at(d, index);
@@ -221,11 +232,10 @@ static bool send_zc_again(struct evr_driver *d, struct slot *s, uint32_t index, 
 }
 
 /* Emulated it copies, so that its second completion comes right behind the first. */
-static bool send_zc_done(struct evr_driver *d, struct slot *s, uint32_t index, int *res,
-			 uint32_t *cflags)
+bool evr_zc_done(struct evr_driver *d, struct slot *s, uint32_t index, int *res, uint32_t *cflags)
 {
 	if (s->way == EVR_SUPPORT_NATIVE) {
-		if (send_zc_again(d, s, index, *res, *cflags))
+		if (zc_again(d, s, index, *res, *cflags))
 			return true;
 		/* It took it without the question: so for all that follow. */
 		if (*res >= 0 && extra_at(d, index)->moved)
@@ -315,5 +325,5 @@ const struct row evr_row_send_zc = {
 	.prep = send_zc_prep,
 	.call = send_call,
 	.events = out,
-	.done = send_zc_done,
+	.done = evr_zc_done,
 };

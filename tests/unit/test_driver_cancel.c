@@ -18,6 +18,8 @@ struct waits {
 	struct evr_a32 *word;
 	int more[4]; /* closed at the end, or -1 */
 	struct sockaddr_in address;
+	struct iovec iov;
+	struct msghdr msg;
 };
 
 static struct evr_op op_read(struct waits *w)
@@ -117,6 +119,36 @@ static struct evr_op op_send(struct waits *w)
 	return evr_op_send(w->fds[0], w->buf, BUF_SZ, 0);
 }
 
+/* A connection by TCP that takes no more. */
+static int full_connection(struct waits *w)
+{
+	socklen_t len = sizeof(w->address);
+	int from = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	op_accept(w);
+	assert_int_equal(getsockname(w->more[0], (struct sockaddr *)&w->address, &len), 0);
+	assert_int_equal(connect(from, (struct sockaddr *)&w->address, len), 0);
+	w->more[1] = accept(w->more[0], NULL, NULL);
+	w->more[2] = from;
+	/* What is on its way makes room once more when it has arrived. */
+	while (poll(&(struct pollfd){ .fd = from, .events = POLLOUT }, 1, 20))
+		while (send(from, w->buf, BUF_SZ, MSG_DONTWAIT) > 0)
+			;
+	return from;
+}
+
+static struct evr_op op_send_zc(struct waits *w)
+{
+	return evr_op_send_zc(full_connection(w), w->buf, BUF_SZ, 0);
+}
+
+static struct evr_op op_sendmsg_zc(struct waits *w)
+{
+	w->iov = (struct iovec){ w->buf, BUF_SZ };
+	w->msg = (struct msghdr){ .msg_iov = &w->iov, .msg_iovlen = 1 };
+	return evr_op_sendmsg_zc(full_connection(w), &w->msg, 0);
+}
+
 /* By the pool where there is no io_uring, in a thread of the kernel where there is. */
 static struct evr_op op_splice(struct waits *w)
 {
@@ -136,6 +168,7 @@ static const struct {
 	{ "accept", op_accept },   { "accept multi", op_accept_multi },
 	{ "connect", op_connect }, { "send", op_send },
 	{ "splice", op_splice },   { "recv multi", op_recv_multi },
+	{ "send_zc", op_send_zc }, { "sendmsg_zc", op_sendmsg_zc },
 };
 
 static void waits_open(struct waits *w)
