@@ -123,9 +123,11 @@ static struct evr_op op_send(struct waits *w)
 static int full_connection(struct waits *w)
 {
 	socklen_t len = sizeof(w->address);
-	int from = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int from = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), little = 4096;
 
 	op_accept(w);
+	setsockopt(w->more[0], SOL_SOCKET, SO_RCVBUF, &little, sizeof(little));
+	setsockopt(from, SOL_SOCKET, SO_SNDBUF, &little, sizeof(little));
 	assert_int_equal(getsockname(w->more[0], (struct sockaddr *)&w->address, &len), 0);
 	assert_int_equal(connect(from, (struct sockaddr *)&w->address, len), 0);
 	w->more[1] = accept(w->more[0], NULL, NULL);

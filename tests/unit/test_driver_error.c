@@ -481,6 +481,48 @@ static void close_of_what_cannot_end_says_busy(void **state)
 	rmdir(dir);
 }
 
+/* How many ops are taken at once; all are over when it returns. */
+static int room(struct loop *loop)
+{
+	struct evr_op op = evr_op_nop();
+	int nr = 0, busy = loop_busy(loop);
+
+	while (!evr_driver_submit(loop->d, &op, NULL))
+		nr++;
+	LOOP_UNTIL(loop, loop_busy(loop) == busy);
+	return nr;
+}
+
+/* What is to complete several times may fill as much of the completion ring. */
+static void raw_sqe_holds_a_credit_for_each_completion(void **state)
+{
+	struct loop *loop = open_small(state, 8, EVR_DRIVER_FAIL_FAST);
+	struct io_uring_sqe *sqe;
+	struct seen seen = { 0 };
+	int fds[2], all;
+	uint64_t id;
+
+	if (loop->mode == EVR_DRIVER_NONE) {
+		assert_int_equal(loop_close(state), 0);
+		skip();
+	}
+	all = room(loop);
+	assert_true(all > 6 && all <= 16);
+	assert_null(evr_driver_sqe(loop->d, seen_done, &seen, (uint32_t)all + 1, &id));
+	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+	sqe = evr_driver_sqe(loop->d, seen_done, &seen, 5, &id);
+	assert_non_null(sqe);
+	io_uring_prep_poll_multishot(sqe, fds[0], POLLIN);
+	sqe->user_data = id;
+	assert_int_equal(room(loop), all - 5);
+	assert_int_equal(evr_driver_cancel(loop->d, id), 0);
+	assert_int_equal(loop_finish(loop, &seen), -ECANCELED);
+	assert_int_equal(room(loop), all);
+	close(fds[0]);
+	close(fds[1]);
+	assert_int_equal(loop_close(state), 0);
+}
+
 /* --- a thread of the kernel that submits --- */
 
 static void sqpoll_is_on_and_works_asleep(void **state)
@@ -529,6 +571,7 @@ int main(void)
 		EACH_MODE_TEST(signals_without_end_end_no_op),
 		cmocka_unit_test(overflow_loses_nothing),
 		cmocka_unit_test(overflow_of_a_multishot_loses_no_connection),
+		cmocka_unit_test(raw_sqe_holds_a_credit_for_each_completion),
 		cmocka_unit_test(nothing_is_written_after_close),
 		cmocka_unit_test(close_of_what_cannot_end_says_busy),
 		cmocka_unit_test(sqpoll_is_on_and_works_asleep),
