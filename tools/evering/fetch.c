@@ -35,7 +35,7 @@ struct fetching {
 	const char *file;
 	uint64_t size; /* of the file, as the server said; UNKNOWN until then */
 	int output_error; /* errno of write(2) */
-	int server_error; /* errno that the server ended with */
+	int server_error; /* errno that the server ended with; EBADMSG: it makes no sense */
 	int channel_error; /* negative errno of the library */
 	bool is_ended; /* by the server, in its own words */
 };
@@ -114,23 +114,51 @@ static void write_piece(struct fetching *fetching, const struct evr_message *m)
 	}
 }
 
+/* Once, and before all bytes. */
+static bool take_size(struct fetching *fetching, const struct evr_message *m)
+{
+	if (fetching->size != UNKNOWN || m->sz != sizeof(fetching->size))
+		return false;
+	memcpy(&fetching->size, m->data, sizeof(fetching->size));
+	fetching->progress.total = fetching->size;
+	return fetching->size != UNKNOWN;
+}
+
+/* Not more than there are. */
+static bool take_data(struct fetching *fetching, const struct evr_message *m)
+{
+	if (fetching->size == UNKNOWN || m->sz > fetching->size - fetching->progress.bytes)
+		return false;
+	write_piece(fetching, m);
+	return true;
+}
+
+static void end(struct fetching *fetching, int error)
+{
+	fetching->is_ended = true;
+	fetching->server_error = error;
+}
+
 static void take(struct fetching *fetching, struct evr_message *m)
 {
+	bool makes_sense = true;
+
 	switch (m->tag) {
 	case STREAM_SIZE:
-		if (m->sz == sizeof(fetching->size))
-			memcpy(&fetching->size, m->data, sizeof(fetching->size));
-		fetching->progress.total = fetching->size;
+		makes_sense = take_size(fetching, m);
 		break;
 	case STREAM_DATA:
-		write_piece(fetching, m);
+		makes_sense = take_data(fetching, m);
 		break;
 	case STREAM_END:
-		fetching->server_error = stream_read_end(&fetching->ch, m);
-		fetching->is_ended = true;
+		end(fetching, stream_read_end(&fetching->ch, m));
+		if (!fetching->server_error && fetching->progress.bytes != fetching->size)
+			fetching->server_error = EBADMSG;
 		return;
 	}
 	evr_channel_release(&fetching->ch, m);
+	if (!makes_sense)
+		end(fetching, EBADMSG);
 }
 
 /* Until the server has said that it is the end, or it is another one. */

@@ -11,6 +11,7 @@
 #include "format.h"
 
 #define TERMINAL_PERIOD_NS 200000000ULL
+#define ETA_MAX 1e9 /* seconds: later is never */
 #define LINE_PERIOD_NS 2000000000ULL
 
 void progress_begin(struct progress *progress, bool shown, uint64_t total)
@@ -52,15 +53,16 @@ static void draw(struct progress *progress)
 	used = snprintf(line, sizeof(line), "%10s  %10s", format_size(size, progress->bytes),
 			format_rate(rate, speed));
 	if (progress->total && progress->bytes <= progress->total) {
-		uint64_t rest = progress->total - progress->bytes;
+		double left = (double)(progress->total - progress->bytes) / speed;
 
 		used += snprintf(
 			line + used, sizeof(line) - (size_t)used, "  %3u %% of %s",
 			(unsigned int)((double)progress->bytes * 100 / (double)progress->total),
 			format_size(total, progress->total));
-		if (speed > 0)
+		/* What somebody else says is the total may be any number. */
+		if (speed > 0 && left < ETA_MAX)
 			snprintf(line + used, sizeof(line) - (size_t)used, "  ETA %s",
-				 format_clock(clock, (uint64_t)((double)rest / speed + 0.5)));
+				 format_clock(clock, (uint64_t)(left + 0.5)));
 	}
 	fprintf(stderr, progress->is_terminal ? "\r%-70s" : "%s\n", line);
 	fflush(stderr);

@@ -264,7 +264,12 @@ static bool welcome(void)
 		return false;
 	relay.spare = NULL;
 	client_begin(client);
-	evr_channel_bind(&client->stream.ch, &relay.seat.heap, &relay.seat.heap);
+	/* A hub that somebody else has made may be for blocks of other memory. */
+	err = evr_channel_bind(&client->stream.ch, &relay.seat.heap, &relay.seat.heap);
+	if (err) {
+		stream_stop(&client->stream, STREAM_FAILED, err);
+		return true;
+	}
 	if (!relay.address.is_stdio)
 		return true;
 	err = address_take_stdio(&in, &out);

@@ -119,7 +119,9 @@ static bool welcome(void)
 		return false;
 	server.spare = NULL;
 	session_begin(session);
-	evr_channel_bind(&session->ch, &server.seat.heap, &server.seat.heap);
+	/* A hub that somebody else has made may be for blocks of other memory. */
+	if (evr_channel_bind(&session->ch, &server.seat.heap, &server.seat.heap))
+		session_stop(session, SESSION_STOPPED);
 	return true;
 }
 

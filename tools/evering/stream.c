@@ -234,8 +234,11 @@ static void take(struct stream *stream)
 
 	switch (m->tag) {
 	case STREAM_DATA:
-		if (stream->out_over)
+		/* Behind its own end: what to do with it nobody knows. */
+		if (stream->out_over) {
+			stream_stop(stream, STREAM_PEER_STOPPED, EBADMSG);
 			break;
+		}
 		stream->has_message = true;
 		stream->written = 0;
 		return;
