@@ -245,7 +245,9 @@ static void pool_counts_what_is_queued(void **state)
 	for (i = 0; i < 3; i++) {
 		evr_a32_store_release(&words[i], 1);
 		assert_true(loop_do(loop, evr_op_futex_wake(&words[i], 1)) >= 0);
-		assert_int_equal(loop_finish(loop, &waits[i]), 0);
+		loop_finish(loop, &waits[i]);
+		/* By a thread that has not come to it before: the word is another by then. */
+		assert_true(!waits[i].res || waits[i].res == -EAGAIN);
 	}
 	close(fd);
 	munmap(words, 4096);
