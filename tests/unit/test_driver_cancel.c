@@ -303,10 +303,11 @@ static void cancel_in_the_backlog_makes_no_system_call(void **state)
 static void cancel_of_very_many_loses_none(void **state)
 {
 	struct evr_driver_options options = {
-		.struct_sz = sizeof(options), .entries = 8, .completions = 4096, .backlog_max = 4096
+		.struct_sz = sizeof(options), .entries = 8, .completions = 2048, .backlog_max = 4096
 	};
 	static struct seen seen[2000];
 	static uint64_t ids[2000];
+	struct evr_driver_stats stats;
 	struct loop *loop;
 	void *own = NULL;
 	struct waits w;
@@ -325,6 +326,9 @@ static void cancel_of_very_many_loses_none(void **state)
 		assert_int_equal(evr_driver_cancel(loop->d, ids[i]), 0);
 	for (i = 0; i < nr; i++)
 		assert_int_equal(loop_finish(loop, &seen[i]), -ECANCELED);
+	/* They have room of their own among the completions. */
+	assert_int_equal(evr_driver_stats(loop->d, &stats), 0);
+	assert_int_equal(stats.overflows, 0);
 	waits_close(&w);
 	assert_int_equal(loop_close(&own), 0);
 }
@@ -507,6 +511,48 @@ static void abandoned_is_never_heard_of(void **state)
 	close(listener);
 }
 
+static void until_idle(struct loop *loop)
+{
+	while (loop_busy(loop))
+		assert_true(evr_driver_run(loop->d, 0, 0) >= 0);
+}
+
+/* The kernel has made it already, or a thread: it is closed, or goes out of the table again. */
+static void abandoned_file_is_closed(void **state)
+{
+	struct evr_op op = evr_op_open(AT_FDCWD, "/", O_RDONLY | O_DIRECTORY, 0, 0);
+	struct loop *loop = *state;
+	struct evr_driver_stats stats;
+	struct seen seen;
+	int fds = loop_fds(), into;
+	uint32_t slot = 5;
+	uint64_t id;
+
+	for (into = 0; into < 2; into++) {
+		if (into)
+			op = evr_op_into(op, slot);
+		id = loop_submit(loop, op, &seen);
+		assert_int_equal(evr_driver_flush(loop->d), 0);
+		pair_sleep_us(5000);
+		assert_int_equal(evr_driver_abandon(loop->d, id), 0);
+		until_idle(loop);
+		assert_int_equal(seen.all, 0);
+		assert_int_equal(loop_fds(), fds);
+		assert_int_equal(evr_file_remove(loop->d, slot), -EBADF);
+		/* In the background: as if nobody wanted it. */
+		op.flags |= EVR_OP_BACKGROUND;
+		op.fn = NULL;
+		assert_int_equal(evr_driver_submit(loop->d, &op, NULL), 0);
+		until_idle(loop);
+		assert_int_equal(loop_fds(), fds);
+		assert_int_equal(evr_file_remove(loop->d, slot), -EBADF);
+		op.flags = 0;
+	}
+	assert_int_equal(evr_driver_stats(loop->d, &stats), 0);
+	assert_int_equal(stats.background_errors, 0);
+	assert_int_equal(stats.abandoned, 2);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -517,6 +563,7 @@ int main(void)
 		EACH_MODE_TEST(cancel_races_with_completion),
 		EACH_MODE_TEST(cancel_within_its_own_callback),
 		EACH_MODE_TEST(abandoned_is_never_heard_of),
+		EACH_MODE_TEST(abandoned_file_is_closed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
