@@ -178,6 +178,8 @@ static void region_grown_segment_can_be_used(void **state)
 	struct evr_op op;
 	uint64_t off;
 	int fd = file_of("grown", 5);
+	bool is_fixed = evr_region_is_fixed(stage->loop->d, stage->region);
+	void *page;
 
 	assert_int_equal(evr_region_grow(stage->loop->d, stage->region), 0);
 	assert_int_equal(evr_segment_grow(stage->pair->segment, 2 << 20, &off), 0);
@@ -186,8 +188,15 @@ static void region_grown_segment_can_be_used(void **state)
 	assert_int_equal(loop_do(stage->loop, op), 5);
 	assert_memory_equal(evr_peer_at(stage->pair->peer, off, 5), "grown", 5);
 	assert_int_equal(evr_region_grow(stage->loop->d, stage->region), 2 << 20);
+	assert_int_equal(evr_region_is_fixed(stage->loop->d, stage->region), is_fixed);
 	op = evr_op_in(evr_op_read(fd, NULL, 5, 0), stage->region, off + 100);
-	assert_int_equal(loop_do(stage->loop, op), 5);
+	/* With nothing but the kernel's own hold on the page. */
+	page = evr_peer_at(stage->pair->peer, off, 4096);
+	assert_int_equal(mprotect(page, 4096, PROT_NONE), 0);
+	assert_int_equal(loop_do(stage->loop, op), is_fixed ? 5 : -EFAULT);
+	assert_int_equal(mprotect(page, 4096, PROT_READ | PROT_WRITE), 0);
+	if (!is_fixed)
+		assert_int_equal(loop_do(stage->loop, op), 5);
 	assert_memory_equal(evr_peer_at(stage->pair->peer, off + 100, 5), "grown", 5);
 	close(fd);
 }
