@@ -346,10 +346,13 @@ static void bell_wait_without_an_fd_fails(void **state)
 {
 	struct stage *s = *state;
 	struct rlimit old, none;
-	struct seen seen;
+	struct seen seen, first;
+	struct evr_peer *peer;
 	int fd;
 
 	assert_true(evr_bell_fd(s->peer) >= 0);
+	/* This one has no bell fd yet, where that is not its own. */
+	assert_int_equal(evr_peer_attach(&peer, ((struct pair *)s->pair)->segment, NULL), 0);
 	fd = dup(0);
 	close(fd);
 	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
@@ -358,8 +361,13 @@ static void bell_wait_without_an_fd_fails(void **state)
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
 	loop_submit(s->l, evr_op_bell_wait(s->peer, 1), &seen);
 	loop_finish(s->l, &seen);
+	loop_submit(s->l, evr_op_bell_wait(peer, 1), &first);
+	loop_finish(s->l, &first);
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
 	assert_int_equal(seen.res, -EMFILE);
+	assert_int_equal(first.res, -EMFILE);
+	evr_peer_detach(peer);
+	pair_settle(s->pair);
 }
 
 /* Closed with waits parked: each ends, once. */
