@@ -187,6 +187,33 @@ static void bell_and_peer_event_beside_each_other(void **state)
 	pair_settle(s->pair);
 }
 
+/* One event, and no second that could make up for it: all hear of it that have it in their mask. */
+static void bell_one_peer_event_is_for_all(void **state)
+{
+	struct stage *s = *state;
+	struct seen seen[3];
+	struct evr_peer *peer;
+	uint64_t id;
+	int i;
+
+	id = loop_submit(s->l,
+			 evr_op_flagged(evr_op_bell_wait(s->peer, PEER_EVENT), EVR_OP_MULTISHOT),
+			 &seen[0]);
+	loop_submit(s->l, evr_op_bell_wait(s->peer, PEER_EVENT | 1), &seen[1]);
+	loop_submit(s->l, evr_op_bell_wait(s->peer, PEER_EVENT), &seen[2]);
+	loop_rounds(s->l, 1);
+	assert_int_equal(seen[0].all + seen[1].all + seen[2].all, 0);
+	assert_int_equal(evr_peer_attach(&peer, ((struct pair *)s->pair)->segment, NULL), 0);
+	for (i = 0; i < 3; i++) {
+		LOOP_UNTIL(s->l, seen[i].all);
+		assert_int_equal(seen[i].value, PEER_EVENT);
+	}
+	assert_int_equal(evr_driver_cancel(s->l->d, id), 0);
+	loop_finish(s->l, &seen[0]);
+	evr_peer_detach(peer);
+	pair_settle(s->pair);
+}
+
 struct parked {
 	struct evr_peer_id parent;
 	bool multi;
@@ -450,6 +477,7 @@ int main(void)
 		STAGE_TEST(bell_waits_of_many_masks_get_their_own),
 		STAGE_TEST(bell_wait_cancelled_loses_no_bell),
 		STAGE_TEST(bell_and_peer_event_beside_each_other),
+		STAGE_TEST(bell_one_peer_event_is_for_all),
 		STAGE_TEST(bell_waiter_killed_is_heard_of_and_settled),
 		STAGE_TEST(bell_ringer_killed_leaves_waits_whole),
 		STAGE_TEST(bell_wait_of_a_revoked_peer_is_told),
