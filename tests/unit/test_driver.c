@@ -4,7 +4,9 @@
  *
  * Mutants seen to fail here: a generation that does not change when a slot is freed, on
  * either way; the room of the queue of the taken loaded twice (driver_take_by_another_thread);
- * a poll of the driver's fd without a read of its wake (driver_foreign_loop_wakes_for_all).
+ * a poll of the driver's fd without a read of its wake (driver_foreign_loop_wakes_for_all);
+ * a run that does not see that nothing is under way, or that a signal has come (both hang); any
+ * thread's calls; a run within a callback; and tests/unit/controls, driver-*.
  */
 #include "loop.h"
 

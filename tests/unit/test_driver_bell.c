@@ -3,6 +3,13 @@
  * Bells by the device's own io_uring command (EVR_DRIVER_BELL_COMMAND), and by what is
  * done where there is none: the same is asserted of both. With EVERING_BACKEND=device on
  * a kernel that can take a command back, the command must have been used.
+ *
+ * Mutants seen to fail here. On the device: a cancel with another cookie, or sent to another
+ * file; bells that the command brings and nobody keeps; a command that is not begun again, or not
+ * anew for a bell that it is not for. By a poll: a bell that a cancelled wait was given; an event
+ * for the first wait alone; a wait that nobody tells that there is no fd; bells in store that
+ * are thrown away; a multishot that ends with its first bell. A peer's end that the command
+ * says, and nobody hears, is found by the poll that follows.
  */
 #include "loop.h"
 

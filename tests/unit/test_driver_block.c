@@ -2,6 +2,7 @@
 /*
  * Groups of buffers that are blocks of a heap or a pool: what is received is a message
  * already. Every block is somebody's at each moment: the group's, the caller's, or free.
+ * Seen to fail: tests/unit/controls, driver-block-*.
  */
 #include "loop.h"
 

@@ -2,6 +2,10 @@
 /*
  * Cancellation: each op that waits, in each state; exactly one terminal completion, and
  * a buffer that nobody writes to after it. (seen_done() fails on a second one.)
+ *
+ * Mutants seen to fail here: a cancel that is not sent; cancels beyond their share of the
+ * completion ring; a file that an abandoned op has made and that stays open; a cancel by fd of all;
+ * an abandoned op that is heard of. Two of them are in tests/unit/controls.
  */
 #include "loop.h"
 

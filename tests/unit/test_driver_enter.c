@@ -3,6 +3,8 @@
  * What the kernel may say when rings are set up and entered, whichever kernel this is:
  * liburing's two calls for it are replaced by ones that refuse setup flags, take only
  * a part of what is submitted, or fail as the manual says they may.
+ * Seen to fail: tests/unit/controls, driver-part-is-all and driver-ladder-stops; a ring that is not
+ * tried, and one without SUBMIT_ALL (setup_goes_down_the_ladder).
  */
 #include "loop.h"
 

@@ -2,6 +2,9 @@
 /*
  * What goes wrong around an op: every error as its result, signals without end, a completion
  * ring that overflows, ends that cannot come, and memory after the end.
+ *
+ * Mutants seen to fail here: a raw SQE with one credit; EAGAIN tried again more often; a close that
+ * says 0 of what is not over; a kernel's thread that nobody wakes; a signal that ends no run.
  */
 #include "loop.h"
 
@@ -87,13 +90,31 @@ static bool kernel_injects(struct loop *loop)
 	return loop_finish(loop, &seen) == -ENOTTY;
 }
 
+/* Does it hold its file, or need none, so that it starts again after an interruption? */
+static bool starts_again(int kind, int err)
+{
+	bool holds = kind == 2 || kind == 5 || kind == 6 || kind >= 8;
+
+	switch (err) {
+	case EINTR:
+	case ECANCELED: /* by nobody: it was interrupted */
+		return holds;
+	case EAGAIN:
+		return kind == 2; /* a read */
+	case EOPNOTSUPP:
+		return holds && kind >= 6; /* the pool can do it */
+	default:
+		return false;
+	}
+}
+
 /* Each errno of each op ends it once, as it is; or, if it may start again, by its own result. */
 static void every_error_ends_each_op_once(void **state)
 {
 	struct loop *loop = *state;
 	struct files f = { .file = memfd_create("errors", MFD_CLOEXEC) };
 	struct seen seen;
-	int kind, nr, err, again;
+	int kind, nr, err;
 	char drained[16];
 
 	if (!kernel_injects(loop)) {
@@ -105,17 +126,12 @@ static void every_error_ends_each_op_once(void **state)
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, f.pair), 0);
 	for (kind = 0; kind < KINDS; kind++) {
 		for (nr = 1; nr < 134; nr++) {
-			err = nr;
+			err = nr == ECANCELED ? EINTR : nr;
 			loop_submit(loop, op_of(&f, kind), &seen);
-			replace_by(loop, -err);
+			replace_by(loop, -nr);
 			loop_finish(loop, &seen);
-			again = err == EINTR || err == EAGAIN || err == EOPNOTSUPP ||
-				err == ECANCELED;
-			/* Cancelled by nobody: it was interrupted. */
-			if (err == ECANCELED)
-				err = EINTR;
-			if (seen.res != -err && !(again && seen.res >= 0))
-				fail_msg("op %d, error %d: %d", kind, err, seen.res);
+			if (starts_again(kind, nr) ? seen.res < 0 : seen.res != -err)
+				fail_msg("op %d, error %d: %d", kind, nr, seen.res);
 			if (kind == 8 && seen.res >= 0)
 				close(seen.res);
 			while (recv(f.pair[1], drained, 16, MSG_DONTWAIT) > 0)

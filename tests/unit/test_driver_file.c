@@ -3,7 +3,8 @@
  * Files, paths, pipes and futexes: each op against what the system call does, in each
  * mode; short transfers, and errors as the call gives them.
  *
- * Mutant seen to fail here: an emulated op that does not hold its file (pipe_read_waits_*).
+ * Mutants seen to fail here: an emulated op that does not hold its file (pipe_read_waits_*); files
+ * that exec inherits; resolve of openat2 that is lost; a length that is one more.
  */
 #include "loop.h"
 

@@ -5,7 +5,10 @@
  * environment: a million injections from eight threads.
  *
  * A driver without its look for news before the sleep was not caught here on a loaded
- * machine: the moment is short. A model of the protocol would have to show it.
+ * machine: the moment is short. The explorer catches it (tests/model, inject-sleep-unlooked).
+ *
+ * Mutants seen to fail here: a wake that nobody is sent; a full queue that is overwritten; a close
+ * that serves nobody; a cancel of a remote op that is lost; a message without its kind.
  */
 #include "loop.h"
 

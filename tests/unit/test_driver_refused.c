@@ -4,6 +4,9 @@
  * a limit, threads. What was refused is told by the caps, and everything works.
  *
  * A case is a child, since what refuses it stays: so it uses CHECK().
+ *
+ * Mutants seen to fail here: a filter, or a ring that only can be set up, that fails the create; a
+ * region that memlock fails; a pool whose thread cannot be had, and which waits for it.
  */
 #include "loop.h"
 

@@ -3,6 +3,8 @@
  * What a driver leaves behind when it is closed: nothing. Files, memory of malloc,
  * mapped and resident pages, pinned pages and what is charged to the user's limit of
  * locked memory are what they were, however much was in flight.
+ * Seen to fail: tests/unit/controls, driver-leaks-*, driver-keeps-*, driver-fd-for-exec and
+ * driver-refused-keeps-slot.
  */
 #include "loop.h"
 

@@ -2,6 +2,11 @@
 /*
  * Regions, fixed files, and bells: the segment on the loop. Disk and socket to a block of
  * the segment that another process reads; peers that ring and die.
+ *
+ * Mutants seen to fail here: offsets that are not checked; buffers of more than 1 GiB, ops across
+ * two of them, a second one at the address of the first; a growth that is not registered; a region
+ * that goes while an op uses it; a file that stays in its slot; bells for a peer that came
+ * after (tests/unit/controls has some).
  */
 #include "loop.h"
 

@@ -2,7 +2,9 @@
 /*
  * Timers, deadlines of ops, and chains. No case depends on how late a timer is.
  *
- * Mutant seen to fail here: members of a chain that are not linked.
+ * Mutants seen to fail here: members of a chain that are not linked; a chain that is begun without
+ * room for all; a timer that is early, that never comes to its new time, whose period wraps around;
+ * deadlines that say ECANCELED; a run that sleeps past its own.
  */
 #include "loop.h"
 
