@@ -6,13 +6,13 @@
 # are made of; its header describes it.) In the headers a comment stands above each
 # function, or above the first of several that stand together.
 set -u
+# shellcheck source=tests/unit/checks.sh
+. "$(dirname "$0")/checks.sh"
 include=$1 man=$2
 dir=$(mktemp -d) || exit 1
 trap 'rm -rf "$dir"' EXIT
 
-grep -hv '^#' "$include"/evering/*.h | tr '\n' ' ' | tr ';{}' '\n\n\n' |
-	sed -n 's/.*EVR_API \([^(]*\)(.*/\1/p' | sed 's/[^a-z0-9_]/ /g; s/ *$//; s/.* //' |
-	grep -v '^evr_lane_' | sort >"$dir/declared"
+declared "$include"/evering/*.h | grep -v '^evr_lane_' >"$dir/declared"
 # Written as *name*() in a text, as *type name(...) in a synopsis; *name*(3) is a page.
 grep -ho 'evr_[a-z_]*\**([^37]' "$man"/*.scd | tr -d '*(' | sed 's/.$//' | sort -u >"$dir/described"
 grep -hEo 'evr_[a-z0-9_]+\(' "$include"/evering/*.h | tr -d '(' | sort -u >"$dir/known"
@@ -60,17 +60,6 @@ for page in "$man"/*.3.scd; do
 done >"$dir/unlisted"
 
 echo 1..6
-failed=0
-result() # number, name, file of what is wrong
-{
-	if [ -s "$3" ]; then
-		sed 's/^/# /' "$3"
-		echo "not ok $1 - $2"
-		failed=1
-	else
-		echo "ok $1 - $2"
-	fi
-}
 result 1 pages_describe_all_functions "$dir/missing"
 result 2 pages_describe_no_unknown_function "$dir/unknown"
 result 3 pages_have_return_values_and_errors "$dir/incomplete"
