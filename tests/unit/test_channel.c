@@ -9,8 +9,6 @@
  */
 #include "channels.h"
 
-#include "owner.h"
-
 static int send_urgent(struct evr_channel *ch, uint64_t value)
 {
 	struct evr_message m = {
