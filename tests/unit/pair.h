@@ -27,6 +27,9 @@
 /* Against hangs only: no test passes or fails by how fast it is. */
 #define PAIR_PATIENCE_NS 40000000000ULL
 
+/* A bell that no waiter of a peer claims: one that comes late for a sleep is not taken for it. */
+#define PAIR_BELL (1ULL << EVR_BELLS_CLAIM)
+
 #define CHECK(cond)                                                                      \
 	do {                                                                             \
 		if (!(cond)) {                                                           \

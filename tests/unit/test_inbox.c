@@ -312,7 +312,7 @@ static void send_many(struct evr_peer *peer, void *arg)
 	}
 	evr_inbox_leave(&sender);
 	/* Until the receiver says that it has all: over two halves they lie here. */
-	CHECK(!evr_bell_wait(peer, 1, pair_deadline(), NULL));
+	CHECK(!evr_bell_wait(peer, PAIR_BELL, pair_deadline(), NULL));
 	evr_waiter_fini(&waiter);
 }
 
@@ -351,7 +351,7 @@ static void inbox_senders_keep_their_order(void **state)
 	assert_empty(&box);
 	for (i = 1; i < SENDERS; i++) {
 		assert_true(next[i] == MESSAGES);
-		assert_int_equal(evr_bell_ring(pair->peer, ids[i], 1), 0);
+		assert_int_equal(evr_bell_ring(pair->peer, ids[i], PAIR_BELL), 0);
 		pair_join(pids[i]);
 	}
 	assert_int_equal(waitpid(pids[0], &status, 0), pids[0]);

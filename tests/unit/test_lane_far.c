@@ -312,7 +312,7 @@ static void stream(struct evr_peer *peer, void *arg)
 	}
 	evr_bytes_close(&to);
 	/* The half and its data last as long as this peer: until all has been read. */
-	CHECK(!evr_bell_wait(peer, 1, pair_deadline(), NULL));
+	CHECK(!evr_bell_wait(peer, PAIR_BELL, pair_deadline(), NULL));
 	evr_waiter_fini(&waiter);
 }
 
@@ -340,7 +340,7 @@ static void far_frames_arrive_whole(void **state)
 				       evr_bytes_other(&from).slot == EVR_SLOT_ANY ?
 					       from.lane.other_id :
 					       evr_bytes_other(&from),
-				       1),
+				       PAIR_BELL),
 			 0);
 	pair_join(pid);
 	evr_bytes_close(&from);

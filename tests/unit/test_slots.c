@@ -211,7 +211,7 @@ static void echo(struct evr_peer *peer, void *arg)
 	evr_slots_close(&from);
 	/* Over two halves what we sent lies in our own. */
 	if (from.lane.far)
-		CHECK(!evr_bell_wait(peer, 1, pair_deadline(), NULL));
+		CHECK(!evr_bell_wait(peer, PAIR_BELL, pair_deadline(), NULL));
 	evr_waiter_fini(&waiter);
 }
 
@@ -242,7 +242,7 @@ static void slots_two_processes_echo_in_order(void **state)
 	evr_slots_close(&in);
 	assert_int_equal(TIMELY(evr_slots_pop_wait(&out, &waiter, &value, 8, until_ns)), -EPIPE);
 	if (out.lane.far)
-		assert_int_equal(evr_bell_ring(pair->peer, other, 1), 0);
+		assert_int_equal(evr_bell_ring(pair->peer, other, PAIR_BELL), 0);
 	pair_join(pid);
 	evr_slots_close(&out);
 	evr_waiter_fini(&waiter);
