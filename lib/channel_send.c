@@ -13,7 +13,7 @@
 /* Does the other end take no more? */
 static bool tx_is_refused(const struct evr_channel *ch)
 {
-	return evr_a64_load_relaxed(&channel_other_end(ch)->shut) & EVR_SHUT_RECV;
+	return evr_a64_load_acquire(&channel_other_end(ch)->shut) & EVR_SHUT_RECV; /* CHAN-SHUT */
 }
 
 /* May anything be sent at all: 0, or why not. A few loads; a death is noticed by who waits. */
@@ -358,9 +358,18 @@ int evr_channel_send_wait(struct evr_channel *ch, struct evr_waiter *waiter,
 }
 
 /* Of two halves that have not met, nothing was sent. */
-static bool tx_is_drained(struct evr_lane *l)
+static bool lane_is_drained(struct evr_lane *l)
 {
 	return (l->led && !l->met) || evr_lane_refresh(l) == l->span;
+}
+
+/* Is all released? If not, wait->k is a stream that holds something. */
+static bool tx_is_drained(struct tx_wait *wait)
+{
+	for (wait->k = 0; wait->k < CHANNEL_STREAMS; wait->k++)
+		if (!lane_is_drained(&wait->ch->tx[wait->k].lane))
+			return false;
+	return true;
 }
 
 int evr_channel_drain_wait(struct evr_channel *ch, struct evr_waiter *waiter, uint64_t deadline_ns)
@@ -370,18 +379,14 @@ int evr_channel_drain_wait(struct evr_channel *ch, struct evr_waiter *waiter, ui
 
 	if (!ch->mine)
 		return evr_fail(-EPIPE, "this end of the channel is closed");
-	for (;;) {
-		for (wait.k = 0; wait.k < CHANNEL_STREAMS; wait.k++)
-			if (!tx_is_drained(&ch->tx[wait.k].lane))
-				break;
-		if (wait.k == CHANNEL_STREAMS)
-			return 0;
-		if (tx_is_refused(ch))
-			return -EPIPE;
-		err = tx_sleep(&wait, waiter, deadline_ns);
+	while (!tx_is_drained(&wait)) {
+		err = tx_is_refused(ch) ? -EPIPE : tx_sleep(&wait, waiter, deadline_ns);
+		/* What was released before the end, or the refusal, comes before it. */
 		if (err)
-			return err;
+			return (err == -EPIPE || err == -EOWNERDEAD) && tx_is_drained(&wait) ? 0 :
+											       err;
 	}
+	return 0;
 }
 
 int evr_channel_reserve(struct evr_channel *ch, uint64_t sz, void **out)

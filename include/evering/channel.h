@@ -407,8 +407,9 @@ EVR_API void evr_channel_grant(struct evr_channel *ch, uint64_t messages, uint64
 EVR_API int evr_channel_shutdown(struct evr_channel *ch, uint32_t how);
 
 /*
- * evr_channel_drain_wait() - wait until the other end has released all that was sent.
- * Return: 0; -EPIPE, -EOWNERDEAD it ended before; -EBADMSG; -ESHUTDOWN; -ETIMEDOUT; -EINTR.
+ * evr_channel_drain_wait() - wait until the other end has released all that was sent, or
+ * dropped it when it closed. Return: 0, however it ended afterwards; -EPIPE it takes no more,
+ * -EOWNERDEAD it died, before it had; -EBADMSG; -ESHUTDOWN; -ETIMEDOUT; -EINTR.
  */
 EVR_API int evr_channel_drain_wait(struct evr_channel *ch, struct evr_waiter *waiter,
 				   uint64_t deadline_ns);

@@ -268,6 +268,57 @@ SCENARIO(channel_dies) = {
 	.longer = { { MODEL_SC, 2, 1, 0 }, { MODEL_SC, 1, 2, 0 }, { MODEL_WEAK, 1, 1, 1 } },
 };
 
+/* Who has released all ends at once, in each way: what was sent is drained all the same. */
+static void send_and_drain(struct evr_peer *peer, void *state)
+{
+	struct state *s = state;
+
+	s->a_end = send_one(s, &s->a);
+	if (!s->a_end)
+		s->a_end = evr_channel_drain_wait(&s->a, &s->waiters[0], EVR_NO_DEADLINE);
+	s->a_over = true;
+}
+
+static void release_and_end(struct evr_peer *peer, void *state)
+{
+	struct state *s = state;
+
+	while (recv_one(s, &s->b))
+		evr_pause();
+	s->b_over = true;
+	switch (model_pick(3)) {
+	case 0:
+		evr_channel_close(&s->b);
+		break;
+	case 1:
+		MODEL_CHECK(!evr_channel_shutdown(&s->b, EVR_SHUT_RECV));
+		break;
+	default:
+		model_detach();
+	}
+}
+
+static void was_drained(void *state)
+{
+	struct state *s = state;
+
+	MODEL_CHECK(s->a_over);
+	MODEL_CHECK(s->b_over ? !s->a_end : !s->a_end || s->a_end == -EOWNERDEAD);
+}
+
+SCENARIO(channel_drain) = {
+	.name = "channel-drain",
+	.flags = MODEL_PEERS_CHANGE,
+	.state_sz = sizeof(struct state),
+	.shared_sz = 16 << 10,
+	.procs = { { "sender", send_and_drain, .immortal = true },
+		   { "receiver", release_and_end } },
+	.setup = setup_met,
+	.end = was_drained,
+	.check = { { MODEL_SC, 2, 0, 0 }, { MODEL_SC, 1, 1, 0 }, { MODEL_WEAK, 1, 0, 1 } },
+	.longer = { { MODEL_SC, 3, 1, 0 }, { MODEL_TSO, 2, 0, 2 }, { MODEL_WEAK, 2, 1, 1 } },
+};
+
 /*
  * A receiver leaves, and the next wants its place: it gets it once the sender has let go of
  * the last one, and of what it receives all was sent to it.

@@ -240,6 +240,53 @@ SCENARIO(halves_dies) = {
 	.longer = { { MODEL_SC, 2, 1, 0 }, { MODEL_SC, 1, 2, 0 }, { MODEL_WEAK, 1, 1, 1 } },
 };
 
+/* Who has given all back ends at once: it is drained all the same. */
+static void lend_and_drain(struct evr_peer *peer, void *state)
+{
+	struct state *s = state;
+
+	s->a_end = evr_channel_send_message(&s->a, &s->blocks[0]);
+	if (!s->a_end)
+		s->a_end = evr_channel_drain_wait(&s->a, &s->waiters[0], EVR_NO_DEADLINE);
+	s->a_over = true;
+}
+
+static void borrow_and_end(struct evr_peer *peer, void *state)
+{
+	struct state *s = state;
+	struct evr_message m;
+
+	while (evr_channel_recv(&s->b, &m))
+		evr_pause();
+	read_block(s, &m);
+	evr_channel_release(&s->b, &m);
+	s->b_over = true;
+	if (model_pick(2))
+		evr_channel_close(&s->b);
+	else
+		MODEL_CHECK(!evr_channel_shutdown(&s->b, EVR_SHUT_RECV));
+}
+
+static void was_drained(void *state)
+{
+	struct state *s = state;
+
+	MODEL_CHECK(s->a_over);
+	MODEL_CHECK(s->b_over ? !s->a_end : !s->a_end || s->a_end == -EOWNERDEAD);
+}
+
+SCENARIO(halves_drain) = {
+	.name = "halves-drain",
+	.flags = MODEL_ISOLATED,
+	.state_sz = sizeof(struct state),
+	.peer_sz = REGION_SZ,
+	.procs = { { "lender", lend_and_drain, .immortal = true }, { "borrower", borrow_and_end } },
+	.setup = setup_met_one,
+	.end = was_drained,
+	.check = { { MODEL_SC, 1, 1, 0 }, { MODEL_WEAK, 1, 0, 1 } },
+	.longer = { { MODEL_SC, 2, 1, 0 }, { MODEL_TSO, 2, 0, 1 }, { MODEL_WEAK, 1, 1, 1 } },
+};
+
 /* Nobody has met: each comes, sends or sleeps, and goes. */
 static void come_and_send(struct evr_peer *peer, void *state)
 {

@@ -8,7 +8,7 @@
  * Mutants seen to fail here: nothing recovered at the end of a session
  * (channel_receiver_*); an endpoint that counts as there before it has skipped what is
  * old (channel_message_at_each_step_*); the end told without another look for what was
- * sent before it (channel_end_at_each_step_*).
+ * sent before it, or released (channel_end_at_each_step_*).
  */
 #include "turns.h"
 
@@ -330,6 +330,49 @@ static void channel_end_at_each_step_of_a_receive_comes_last(void **state)
 	assert_true(n > 10);
 }
 
+static void act_release_and_end(void)
+{
+	act_result = recv_value(&act_end) != 5;
+	if (act_closes)
+		evr_channel_close(&act_end);
+	else
+		evr_channel_shutdown(&act_end, EVR_SHUT_RECV);
+}
+
+static void channel_end_at_each_step_of_a_drain_comes_after_what_was_released(void **state)
+{
+	struct pair *pair = *state;
+	struct evr_waiter w;
+	struct evr_channel a;
+	uint64_t n;
+	int err;
+
+	make_channel(pair);
+	assert_int_equal(evr_waiter_init(&w, pair->peer, EVR_WAIT_SLEEP), 0);
+	for (n = 2, act_result = 0; act_result != -1; n++) {
+		act_closes = n % 2;
+		assert_int_equal(evr_channel_open(&act_end, pair->peer, "c", EVR_CHANNEL_B, 0), 0);
+		assert_int_equal(evr_channel_open(&a, pair->peer, "c", EVR_CHANNEL_A, 0), 0);
+		assert_int_equal(evr_channel_state(&act_end), EVR_RING_OK);
+		assert_int_equal(send_value(&a, 5), 0);
+		act_result = -1;
+		steps = 0;
+		act = act_release_and_end;
+		steps_to_live = n / 2;
+		err = evr_channel_drain_wait(&a, &w, 0);
+		steps_to_live = 0;
+		act = NULL;
+		assert_int_equal(act_result, act_result == -1 ? -1 : 0);
+		/* It was too early for the last step; never is it the end. */
+		assert_true(!err || err == -ETIMEDOUT);
+		assert_true(act_result == -1 || !evr_channel_drain_wait(&a, &w, 0));
+		evr_channel_close(&act_end);
+		evr_channel_close(&a);
+	}
+	assert_true(n > 10);
+	evr_waiter_fini(&w);
+}
+
 static void stop_and_send(struct evr_peer *peer)
 {
 	struct evr_channel a;
@@ -461,6 +504,7 @@ int main(void)
 		CASE(channel_forgetter_killed_at_each_step),
 		CASE(channel_message_at_each_step_of_an_open_arrives),
 		CASE(channel_end_at_each_step_of_a_receive_comes_last),
+		CASE(channel_end_at_each_step_of_a_drain_comes_after_what_was_released),
 		CASE(channel_stopped_peer_is_not_dead),
 		CASE(channel_hostile_words_do_no_harm),
 	};
