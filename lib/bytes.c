@@ -196,6 +196,8 @@ void evr_bytes_uncommit(struct evr_bytes *bytes, uint64_t used_sz)
 {
 	bytes->frames--;
 	bytes->lane.pos -= frame_span(used_sz);
+	/* No position is like this. Relaxed: nobody looks there before we are dead. */
+	evr_a64_store_relaxed(&frame_at(bytes, bytes->lane.pos)->stamp, ~bytes->lane.pos);
 }
 
 int evr_bytes_commit(struct evr_bytes *bytes, uint64_t used_sz)

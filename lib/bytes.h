@@ -36,7 +36,7 @@ void evr_bytes_flush_to(struct evr_bytes *bytes, uint64_t pos, uint64_t frames);
 /* Where the room that is reserved lies, or the frame that was peeked at. */
 void *evr_bytes_granted(const struct evr_bytes *bytes);
 
-/* Take the last commit back that was not flushed. */
+/* Take the last commit back that was not flushed: no frame is there, also for evr_bytes_look(). */
 void evr_bytes_uncommit(struct evr_bytes *bytes, uint64_t used_sz);
 
 #endif

@@ -273,14 +273,19 @@ static int channel_may_begin(const struct evr_channel *ch)
 /* What is still there of former sessions nobody has recovered. -EBADMSG */
 static int stream_skip(struct evr_channel *ch, struct evr_bytes *stream)
 {
-	struct evr_peer_id from = owner_id(evr_a64_load_acquire(other_owner(ch)));
+	/* Nobody can send to us before our link says that we are there. */
+	const struct channel_burial b = {
+		.peer = ch->peer,
+		.heap = ch->geometry.heap,
+		.u_link = evr_a64_load_acquire(&ch->other->link), /* CHAN-MEET */
+	};
 	struct evr_lane *l = &stream->lane;
 	struct evr_frame_view view;
 	uint64_t nr = 0;
 
 	evr_lane_refresh(l);
 	while (evr_lane_avail(l) && evr_bytes_look(stream, l->pos, evr_lane_avail(l), &view)) {
-		evr_channel_bury(ch->peer, ch->geometry.heap, &view, from, owner_id(l->before));
+		evr_channel_bury(&b, &view);
 		l->pos += view.span;
 		nr++;
 	}
@@ -340,6 +345,7 @@ static int channel_begin(struct evr_channel *ch)
 		err = stream_skip(ch, &ch->rx[CHANNEL_URGENT]);
 	if (err)
 		return err;
+	evr_channel_bury_past(ch);
 	u_owner = evr_a64_load_acquire(other_owner(ch)); /* LANE-ROLE */
 	if (is_over(ch, u_owner))
 		ch->past = u_owner;
@@ -581,6 +587,7 @@ int evr_channel_forget(struct evr_channel *ch)
 void evr_channel_close(struct evr_channel *ch)
 {
 	enum evr_ring_state state;
+	uint64_t link;
 	int k;
 
 	if (!ch->mine)
@@ -597,12 +604,15 @@ void evr_channel_close(struct evr_channel *ch)
 		evr_channel_collect(ch);
 		evr_channel_far_refuse(ch);
 	}
+	link = evr_a64_load_relaxed(&ch->mine->link);
 	for (k = 0; k < CHANNEL_STREAMS; k++) {
 		evr_lane_close(&ch->tx[k].lane);
 		evr_lane_close(&ch->rx[k].lane);
 	}
 	if (ch->far)
 		evr_dir_turn(ch->peer); /* CHAN-MEET */
+	else
+		evr_channel_bury_closed(ch, link);
 	evr_channel_far_fini(ch);
 	ch->mine = NULL;
 }

@@ -23,6 +23,7 @@
  *                A link also publishes that its owner's credit and positions are set.
  *   CHAN-SHUT    who shuts has published all that it sent.
  *   CHAN-CREDIT  who grants has done with what it gives back.
+ *   CHAN-CLOSE   of two that close at once one sees the other: see channel_reap.c.
  */
 #ifndef EVERING_LIB_CHANNEL_H
 #define EVERING_LIB_CHANNEL_H
@@ -106,9 +107,13 @@ static inline void channel_count(struct evr_a64 *counter, uint64_t nr)
 /* How things stand, for the thread that uses these two streams. */
 enum evr_ring_state evr_channel_look(struct evr_channel *ch, struct evr_bytes *streams);
 
-/* channel_reap.c: all four lanes to be looked at, and the properties in the tail. False: nonsense. */
-bool evr_channel_view(struct evr_peer *peer, const struct evr_object *obj,
-		      struct evr_bytes *streams, struct evr_channel_geometry *u_g);
+/*
+ * channel_reap.c: all four lanes to be looked at, and the properties in the tail.
+ * Return: the tail; NULL: nonsense.
+ */
+const struct evr_channel_tail *evr_channel_view(struct evr_peer *peer, const struct evr_object *obj,
+						struct evr_bytes *streams,
+						struct evr_channel_geometry *u_g);
 
 /* Enter the session with who is there now. Return: its owner word, HELD; 0 for nobody. */
 uint64_t evr_channel_meet(struct evr_channel *ch);
@@ -131,12 +136,27 @@ void evr_channel_drop(struct evr_channel *ch);
  */
 void evr_channel_drop_staged(struct evr_channel *ch);
 
+/* channel_reap.c: one direction, whose last sender and receiver are past. */
+struct channel_burial {
+	struct evr_peer *peer;
+	const char *heap; /* "": there is none */
+	const struct evr_a64 *sender; /* its owner word; NULL: nobody can begin to send meanwhile */
+	uint64_t turn; /* what that says until somebody does */
+	uint64_t u_link; /* the sender's: to whom it sent */
+	uint64_t receiver; /* owner word of the receiving role */
+};
+
+/* Free the block of a frame that was not received. Is it freed now? */
+bool evr_channel_bury(const struct channel_burial *b, const struct evr_frame_view *view);
+
+/* We hold the role, and our link is still our predecessor's: what that has sent and nobody will receive. */
+void evr_channel_bury_past(struct evr_channel *ch);
+
 /*
- * Free the block of a frame that went from one past holder to another and was not
- * received. Is it freed now?
+ * We have closed. When the other end has closed too, or died, since we looked, what is
+ * under way either way is nobody's any more. @link: our own, as it was.
  */
-bool evr_channel_bury(struct evr_peer *peer, const char *heap, const struct evr_frame_view *view,
-		      struct evr_peer_id from, struct evr_peer_id to);
+void evr_channel_bury_closed(struct evr_channel *ch, uint64_t link);
 
 /* For kinds.c. */
 void evr_channel_reap(struct evr_peer *peer, const struct evr_object *obj,

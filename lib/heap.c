@@ -48,7 +48,8 @@
  *            slot is used again only after a walk over all words that may name its
  *            peer (touched), and who names a peer looks at its state afterwards by its
  *            full incarnation (REAP). Only the sender's of a block in flight can: for
- *            its receiver evr_heap_settle() tells, by the slot's incarnation of now.
+ *            its receiver evr_heap_settle() tells, by the slot's incarnation of now; for
+ *            others it says nothing (channel_reap.c).
  * touched    For each slot and chunk of 64 granules a bit: words in this chunk may name
  *            that slot's peer. It is set before the first of them is written. The bits
  *            count for the incarnation that stands in their word, so nobody needs to

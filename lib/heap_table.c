@@ -364,6 +364,16 @@ bool evr_heap_stamp_is_dead(struct evr_peer *peer, uint16_t stamp)
 	return evr_dir_short_stamp_is_dead(peer, stamp, 0xff);
 }
 
+bool evr_heap_stamp_has_returned(struct evr_peer *peer, struct evr_peer_id id)
+{
+	struct evr_peer_id now = { .slot = id.slot };
+
+	if (id.slot >= peer->segment->layout.peers_max)
+		return false;
+	peer->ops->state(peer, now.slot, &now.incarnation);
+	return now.incarnation != id.incarnation && heap_stamp(now) == heap_stamp(id);
+}
+
 void evr_heap_count_corrupt(struct heap_map *map)
 {
 	if (map->writable)

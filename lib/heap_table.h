@@ -206,6 +206,9 @@ bool evr_heap_touch(struct heap_map *map, struct heap_arena *arena, uint32_t gra
 /* Has the peer that a stamp names ended? */
 bool evr_heap_stamp_is_dead(struct evr_peer *peer, uint16_t stamp);
 
+/* Has the slot come to another peer that a stamp does not tell from this one? */
+bool evr_heap_stamp_has_returned(struct evr_peer *peer, struct evr_peer_id id);
+
 void evr_heap_count_corrupt(struct heap_map *map);
 
 /* A free block in a slab, for who has it in his list to find. */

@@ -180,15 +180,6 @@ static int settle_one(struct heap_map *map, struct heap_block *b, void *arg)
 	return 0;
 }
 
-/* Has the slot come to another peer that a stamp does not tell from this one? */
-static bool stamp_has_returned(struct heap_map *map, struct evr_peer_id from)
-{
-	struct evr_peer_id now = { .slot = from.slot };
-
-	map->peer->ops->state(map->peer, now.slot, &now.incarnation);
-	return now.incarnation != from.incarnation && heap_stamp(now) == heap_stamp(from);
-}
-
 int evr_heap_settle(struct evr_heap *heap, struct evr_peer_id from)
 {
 	struct settling s = { .from = heap_stamp(from) };
@@ -200,7 +191,7 @@ int evr_heap_settle(struct evr_heap *heap, struct evr_peer_id from)
 	if (!heap_peer_has_ended(&heap->own->map, from))
 		return evr_fail(-EBUSY, "heap: peer %u.%llu has not ended", from.slot,
 				(unsigned long long)from.incarnation);
-	if (from.slot < heap->own->map.slots && stamp_has_returned(&heap->own->map, from))
+	if (evr_heap_stamp_has_returned(heap->own->map.peer, from))
 		return evr_fail(-EBUSY,
 				"heap: what peer %u.%llu has sent is not told from its successor's",
 				from.slot, (unsigned long long)from.incarnation);

@@ -124,6 +124,8 @@ uint32_t model_self(void);
 void model_detach(void);
 /* Become a peer again, in @slot, when it is FREE. False when it is not. */
 bool model_attach(uint32_t slot);
+/* So many peers more have had this slot, and are forgotten. Nobody may have it now. */
+void model_age(uint32_t slot, uint64_t nr);
 /* What evr_segment_revoke() does: that peer is DEAD, its process goes on. */
 void model_revoke(uint32_t i);
 

@@ -263,6 +263,12 @@ void model_detach(void)
 	procs[world.current].notice_due = true;
 }
 
+void model_age(uint32_t slot, uint64_t nr)
+{
+	MODEL_CHECK(world.slots[slot].state == EVR_PEER_FREE);
+	world.slots[slot].incarnation += nr;
+}
+
 bool model_attach(uint32_t slot)
 {
 	step(NULL, 0, false);
