@@ -195,6 +195,8 @@ static int heap_open(struct evr_heap *heap, struct evr_peer *peer, const struct 
 		heap_free_private(heap);
 		return err;
 	}
+	if (heap->own->map.writable)
+		heap->own->map.idle = &heap->own->idle;
 	heap->own->registered = evr_park_register();
 	heap_fill(heap);
 	return 0;
@@ -314,7 +316,7 @@ static struct evr_block heap_alloc(struct evr_heap *heap, uint64_t sz, uint64_t 
 	sz += !sz;
 	map = &heap->own->map;
 	block = alloc_once(heap, sz, align);
-	if (!block.ptr && evr_heap_trim(heap))
+	if (!block.ptr && evr_heap_slabs_trim(heap))
 		block = alloc_once(heap, sz, align);
 	if (!block.ptr && evr_reap_is_auto(map->peer) && evr_reap_dead(map->peer, NULL) > 0)
 		block = alloc_once(heap, sz, align);

@@ -3,6 +3,7 @@
 #ifndef EVERING_HEAP_OWN_H
 #define EVERING_HEAP_OWN_H
 
+#include "heap_idle.h"
 #include "heap_table.h"
 
 struct heap_slab {
@@ -19,6 +20,7 @@ struct heap_slabs {
 
 struct evr_heap_own {
 	struct heap_map map;
+	struct heap_idle idle;
 	struct heap_slabs slabs[EVR_HEAP_CLASSES_MAX];
 	struct evr_peer_id self;
 	uint64_t remote_frees; /* not yet in the shared counts */
@@ -38,6 +40,8 @@ int evr_heap_refill(struct evr_heap *heap, uint32_t class_idx);
 void evr_heap_store_spill(struct evr_heap *heap, uint32_t class_idx, uint32_t keep);
 /* Put a block, LIVE by us and out of a slab of ours, into its store. */
 void evr_heap_store_put(struct evr_heap *heap, const struct heap_block *b, uint64_t u_ctl);
+/* evr_heap_trim(), but for what the system can have back. */
+uint64_t evr_heap_slabs_trim(struct evr_heap *heap);
 /* All slabs become orphans, or free. */
 void evr_heap_slabs_leave(struct evr_heap *heap);
 

@@ -13,15 +13,13 @@
  * more than 1 is never taken for a part of the other, for its own parts would be left.
  */
 #include <errno.h>
-#include <sys/mman.h>
 
 #include "backend.h"
+#include "heap_idle.h"
 #include "heap_table.h"
 #include "internal.h"
 
 #define ALIGN_MAX (2ULL << 20)
-/* What is freed of this size and more, bytes, goes back to the system. */
-#define PUNCH_MIN (1ULL << 20)
 /* Two that claim the same granules may both have to give way; then they try elsewhere. */
 #define PASSES_MAX 16
 
@@ -74,6 +72,11 @@ static uint32_t claim_range(struct heap_map *map, struct heap_arena *a, uint32_t
 		used_set(a, head + nr, false);
 	}
 	return i;
+}
+
+bool evr_heap_claim_at(struct heap_map *map, struct heap_arena *a, uint32_t head, uint32_t nr)
+{
+	return claim_range(map, a, head, nr) == nr;
 }
 
 /* The next start for which alignment holds. */
@@ -222,16 +225,12 @@ struct evr_block evr_heap_run_alloc(struct heap_map *map, uint64_t sz, uint64_t 
 
 void evr_heap_run_release(struct heap_map *map, struct heap_block *b, uint64_t u_ctl)
 {
-#ifndef EVR_ATOMIC_MODEL
-	uint64_t sz = (uint64_t)heap_own_arg(b->u_own) << map->granule_shift;
-
 	/* Of a dead peer's run others may be at work too, and done with it, before we are. */
-	if (sz >= PUNCH_MIN && heap_ctl_owner(u_ctl) == map->me &&
-	    map->peer->segment->ops->backend == EVR_BACKEND_LOCAL)
-		madvise(map->peer->base + b->off, sz, MADV_REMOVE);
-#endif
+	bool is_kept = heap_ctl_owner(u_ctl) == map->me && evr_heap_idle_keeps(map, b);
+
 	evr_a64_cas(b->ctl, &u_ctl, u_ctl & EVR_CTL_GEN_MASK); /* HEAP-BLOCK */
-	evr_heap_release(map, b->arena, b->head, b->u_own);
+	if (evr_heap_release(map, b->arena, b->head, b->u_own) && is_kept)
+		evr_heap_idle_add(map, b);
 }
 
 /* The head says less first, or more first: what it does not cover would be nobody's. */

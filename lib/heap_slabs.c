@@ -418,14 +418,12 @@ static uint64_t orphans_release(struct heap_map *map)
 	return freed;
 }
 
-uint64_t evr_heap_trim(struct evr_heap *heap)
+uint64_t evr_heap_slabs_trim(struct evr_heap *heap)
 {
 	struct heap_slabs *list;
 	uint64_t freed = 0;
 	uint32_t i, pos;
 
-	if (evr_heap_check_writable(heap))
-		return 0;
 	for (i = 0; i < heap->own->map.classes_nr; i++) {
 		list = &heap->own->slabs[i];
 		evr_heap_store_spill(heap, i, 0);
@@ -433,6 +431,17 @@ uint64_t evr_heap_trim(struct evr_heap *heap)
 			freed += slab_try_release(heap, i, pos);
 	}
 	return freed + orphans_release(&heap->own->map);
+}
+
+uint64_t evr_heap_trim(struct evr_heap *heap)
+{
+	uint64_t freed;
+
+	if (evr_heap_check_writable(heap))
+		return 0;
+	freed = evr_heap_slabs_trim(heap);
+	evr_heap_idle_flush(&heap->own->map);
+	return freed;
 }
 
 void evr_heap_slabs_leave(struct evr_heap *heap)

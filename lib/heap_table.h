@@ -148,6 +148,7 @@ struct heap_map {
 	struct evr_heap_class classes[EVR_HEAP_CLASSES_MAX];
 	uint32_t arenas_nr, classes_nr, slots;
 	uint32_t granule_shift;
+	struct heap_idle *idle; /* of the handle; NULL when there is none */
 	uint16_t me; /* stamp */
 	bool writable;
 };
@@ -271,6 +272,8 @@ static inline uint32_t heap_block_span(const struct heap_map *map, const struct 
 /* heap_runs.c: claim @nr granules that start at a multiple of @align bytes. */
 int evr_heap_claim(struct heap_map *map, uint32_t nr, uint64_t align, struct heap_arena **arena,
 		   uint32_t *head);
+/* These granules, if all of them are free. */
+bool evr_heap_claim_at(struct heap_map *map, struct heap_arena *arena, uint32_t head, uint32_t nr);
 /* Mark a claimed range as one thing. @kind: OWN_SLAB with @arg its class, OWN_RUN with its length. */
 void evr_heap_claim_finish(struct heap_map *map, struct heap_arena *arena, uint32_t head,
 			   uint32_t nr, uint64_t own);

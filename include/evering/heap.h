@@ -456,7 +456,8 @@ EVR_API int evr_heap_counts(struct evr_heap *heap, uint32_t slot, struct evr_hea
 
 /*
  * evr_heap_trim() - give all memory back that only this handle's store holds, so that
- * others can have it. Return: bytes of granules that became free.
+ * others can have it; and on the local backend to the system what the handle has freed in
+ * blocks of 1 MiB and more. Return: bytes of granules that became free.
  */
 EVR_API uint64_t evr_heap_trim(struct evr_heap *heap);
 

@@ -250,6 +250,51 @@ SCENARIO(runs) = {
 	.longer = { { MODEL_SC, 2, 1, 0 }, { MODEL_SC, 1, 2, 0 }, { MODEL_WEAK, 2, 0, 1 } },
 };
 
+/* What one has freed it gives back to the system, while another may allocate it. */
+static void give_back(struct evr_peer *peer, void *state)
+{
+	struct state *s = state;
+
+	evr_heap_trim(&s->heaps[0]);
+	MODEL_CHECK(!s->heaps[0].own->idle.nr && !s->heaps[0].own->idle.sz);
+}
+
+static void take_and_write(struct evr_peer *peer, void *state)
+{
+	struct state *s = state;
+	uint64_t words[2] = { 1, 2 }, found[2];
+	struct evr_block block;
+
+	evr_reap_auto(peer, false);
+	block = evr_heap_alloc(&s->heaps[1], RUN_SZ);
+	if (!block.ptr)
+		return;
+	s->kept[1] = block.handle;
+	evr_copy_in(block.ptr, words, sizeof(words));
+	evr_copy_out(found, block.ptr, sizeof(found));
+	MODEL_CHECK(found[0] == 1 && found[1] == 2);
+}
+
+static void setup_idle(void *state)
+{
+	struct state *s = state;
+
+	make(s, 20 << 10, 3);
+	MODEL_CHECK(!evr_heap_free(&s->heaps[0], block_of(s, 0, RUN_SZ)));
+	MODEL_CHECK(s->heaps[0].own->idle.nr == 1);
+}
+
+SCENARIO(heap_idle) = {
+	.name = "heap-idle",
+	.state_sz = sizeof(struct state),
+	.shared_sz = 28 << 10,
+	.procs = { { "giver", give_back }, { "taker", take_and_write }, { "reaper", reap_early } },
+	.setup = setup_idle,
+	.end = end_three,
+	.check = { { MODEL_SC, 1, 1, 0 }, { MODEL_SC, 2, 0, 0 }, { MODEL_TSO, 1, 0, 1 } },
+	.longer = { { MODEL_SC, 2, 1, 0 }, { MODEL_SC, 1, 2, 0 }, { MODEL_WEAK, 2, 0, 1 } },
+};
+
 /* One frees another's blocks, while that one takes them into its store again. */
 static void free_remotely(struct evr_peer *peer, void *state)
 {

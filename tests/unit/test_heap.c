@@ -8,7 +8,13 @@
  * multiple not checked (heap_forged_*), the dirty bit not set (heap_freed_by_another_*),
  * a size class too small (heap_every_size_*).
  */
+#include <sys/mman.h>
+
 #include "heaps.h"
+
+/* Free runs that a handle leaves in the heap, see evr_heap(3). */
+#define RUN_SZ (2ULL << 20)
+#define RUNS_KEPT 16
 
 static void heap_every_size_is_allocated_and_aligned(void **state)
 {
@@ -417,6 +423,121 @@ static void heap_grows_with_the_segment(void **state)
 	evr_heap_close(&other);
 }
 
+/* Pages of a block that the system has given. */
+static uint64_t resident(const struct evr_block *block)
+{
+	unsigned char pages[RUN_SZ / 4096];
+	uint64_t i, nr = 0;
+
+	assert_int_equal(mincore(block->ptr, RUN_SZ, pages), 0);
+	for (i = 0; i < RUN_SZ / 4096; i++)
+		nr += pages[i] & 1;
+	return nr;
+}
+
+/* All is free, in all arenas. */
+static void assert_all_free(struct evr_heap *heap)
+{
+	struct evr_heap_usage usage;
+
+	evr_heap_usage(heap, &usage);
+	assert_int_equal(usage.runs, 0);
+	assert_true(usage.bytes_free == usage.bytes_max);
+}
+
+/* The device's memory is the segment's for as long as that lives. */
+static void open_heap_of_runs(struct pair *pair, struct evr_heap *heap)
+{
+	if (strcmp(pair_uri(), "local:"))
+		skip();
+	get_heap(pair, heap);
+	assert_int_equal(evr_heap_grow(heap, (RUNS_KEPT + 2) * RUN_SZ), 0);
+}
+
+static struct evr_block written_run(struct evr_heap *heap)
+{
+	struct evr_block block = evr_heap_alloc(heap, RUN_SZ);
+
+	assert_non_null(block.ptr);
+	memset(block.ptr, 1, RUN_SZ);
+	return block;
+}
+
+static void heap_freed_runs_stay_up_to_a_limit_and_go_with_trim(void **state)
+{
+	struct pair *pair = *state;
+	struct evr_block runs[RUNS_KEPT + 1], again;
+	struct evr_heap heap, other;
+	int i;
+
+	open_heap_of_runs(pair, &heap);
+	get_heap(pair, &other);
+	for (i = 0; i <= RUNS_KEPT; i++)
+		runs[i] = written_run(&heap);
+	for (i = 0; i <= RUNS_KEPT; i++)
+		assert_int_equal(evr_heap_free(&heap, runs[i].handle), 0);
+	for (i = 0; i < RUNS_KEPT; i++)
+		assert_int_equal(resident(&runs[i]), RUN_SZ / 4096);
+	assert_int_equal(resident(&runs[RUNS_KEPT]), 0);
+	/* In use again, and written by another: it is not ours to give back. */
+	again = written_run(&other);
+	assert_ptr_equal(again.ptr, runs[0].ptr);
+	evr_heap_trim(&heap);
+	assert_int_equal(resident(&again), RUN_SZ / 4096);
+	assert_int_equal(((unsigned char *)again.ptr)[RUN_SZ - 1], 1);
+	for (i = 1; i < RUNS_KEPT; i++)
+		assert_int_equal(resident(&runs[i]), 0);
+	/* Who frees it remembers it, and forgets it with the handle. */
+	assert_int_equal(evr_heap_free(&other, again.handle), 0);
+	assert_int_equal(resident(&again), RUN_SZ / 4096);
+	evr_heap_close(&other);
+	assert_int_equal(resident(&again), 0);
+	evr_heap_close(&heap);
+}
+
+static void heap_freed_runs_in_use_again_make_room_for_others(void **state)
+{
+	struct pair *pair = *state;
+	struct evr_block runs[RUNS_KEPT], more;
+	struct evr_heap heap;
+	int i;
+
+	open_heap_of_runs(pair, &heap);
+	for (i = 0; i < RUNS_KEPT; i++)
+		runs[i] = written_run(&heap);
+	for (i = 0; i < RUNS_KEPT; i++)
+		assert_int_equal(evr_heap_free(&heap, runs[i].handle), 0);
+	for (i = 0; i < RUNS_KEPT; i++)
+		runs[i] = evr_heap_alloc(&heap, RUN_SZ);
+	more = written_run(&heap);
+	assert_int_equal(evr_heap_free(&heap, more.handle), 0);
+	assert_int_equal(resident(&more), RUN_SZ / 4096);
+	evr_heap_trim(&heap);
+	assert_int_equal(resident(&more), 0);
+	for (i = 0; i < RUNS_KEPT; i++)
+		assert_int_equal(evr_heap_free(&heap, runs[i].handle), 0);
+	assert_all_free(&heap);
+	evr_heap_close(&heap);
+}
+
+static void heap_freed_run_above_the_limit_goes_at_once(void **state)
+{
+	struct pair *pair = *state;
+	struct evr_block run, head;
+	struct evr_heap heap;
+
+	open_heap_of_runs(pair, &heap);
+	run = evr_heap_alloc(&heap, RUNS_KEPT * RUN_SZ + 1);
+	assert_non_null(run.ptr);
+	memset(run.ptr, 1, RUN_SZ);
+	head = run;
+	assert_int_equal(resident(&head), RUN_SZ / 4096);
+	assert_int_equal(evr_heap_free(&heap, run.handle), 0);
+	assert_int_equal(resident(&head), 0);
+	assert_all_free(&heap);
+	evr_heap_close(&heap);
+}
+
 static void heap_buffer_grows_where_it_is_sent_from(void **state)
 {
 	struct evr_heap_buffer buffer;
@@ -499,6 +620,9 @@ int main(void)
 		CASE(heap_slab_of_many_granules_goes_when_its_last_blocks_overflow),
 		CASE(heap_walk_sees_every_block),
 		CASE(heap_grows_with_the_segment),
+		CASE(heap_freed_runs_stay_up_to_a_limit_and_go_with_trim),
+		CASE(heap_freed_runs_in_use_again_make_room_for_others),
+		CASE(heap_freed_run_above_the_limit_goes_at_once),
 		CASE(heap_buffer_grows_where_it_is_sent_from),
 		CASE(heap_open_is_not_removed),
 		CASE(heap_size_limits_are_exact),
