@@ -15,6 +15,9 @@
 /* So often in one call a cell was of another lap than all around it say. */
 #define MPMC_STRAYS_MAX 64
 
+/* With the role and the size constants a loop has a few instructions. */
+#define ALWAYS_INLINE inline __attribute__((always_inline))
+
 static const uint64_t wanted_states[] = { CELL_EMPTY, CELL_FULL };
 
 /* The lap in which this end comes to that cell next. */
@@ -193,17 +196,36 @@ static void mpmc_stop(struct evr_mpmc *q, enum evr_role role, enum mpmc_front fr
 		evr_mpmc_corrupt(q, role, u_word);
 }
 
+/* So many cells from here on lie side by side, and are of one lap. */
+static inline uint32_t stretch_of(const struct evr_mpmc *q, uint64_t pos, uint32_t nr)
+{
+	uint64_t left = q->mask + 1 - (pos & q->mask);
+
+	return nr < left ? nr : (uint32_t)left;
+}
+
+static inline uint32_t stretch_extent(const struct evr_mpmc *q, enum evr_role role, uint64_t pos,
+				      uint32_t nr)
+{
+	uint64_t wanted = cell_word(lap_of(q, pos), 0, wanted_states[role]);
+	const uint8_t *cell = (const uint8_t *)cell_at(q, pos);
+	const uint64_t stride = q->stride;
+	uint32_t left = nr;
+
+	for (; left; left--, cell += stride)
+		if (evr_a64_load_acquire((const struct evr_a64 *)cell) != wanted) /* MPMC-CELL */
+			break;
+	return nr - left;
+}
+
 /* How many cells from the front on are free, or full; the first is. */
 static uint32_t cells_extent(const struct evr_mpmc *q, enum evr_role role, uint64_t pos,
 			     uint32_t nr)
 {
-	uint32_t run;
+	uint32_t first = stretch_of(q, pos, nr), run;
 
-	for (run = 1; run < nr; run++)
-		if (evr_a64_load_acquire(cell_at(q, pos + run)) != /* MPMC-CELL */
-		    cell_word(lap_of(q, pos + run), 0, wanted_states[role]))
-			break;
-	return run;
+	run = 1 + stretch_extent(q, role, pos + 1, first - 1);
+	return run < first || run == nr ? run : run + stretch_extent(q, role, pos + run, nr - run);
 }
 
 /* The front, when it is where it was left, as mostly. */
@@ -251,21 +273,47 @@ static inline uint32_t cells_claim(struct evr_mpmc *q, enum evr_role role, uint3
 	return 0;
 }
 
-/* End a claim: the last cell first, see mpmc.h. @value: what the word of the first says. */
-static inline void cells_settle(struct evr_mpmc *q, enum evr_role role, uint64_t pos, uint32_t run,
-				uint64_t value)
-{
-	uint64_t lap;
+/* What comes with the end of a claim. */
+struct ending {
+	enum evr_role role;
+	uint64_t value; /* what the word of the first cell says */
+	uint8_t *to; /* elements are copied there; or */
+	const uint8_t *from; /* from there; or both NULL */
+	uint32_t sz; /* of one; with the size a constant a copy is a move */
+};
 
-	while (run--) {
-		lap = lap_of(q, pos + run);
-		if (role == EVR_PRODUCER)
-			evr_a64_store_release(cell_at(q, pos + run), /* MPMC-CELL */
-					      cell_word(lap, run ? 0 : value, CELL_FULL));
-		else
-			evr_a64_store_release(cell_at(q, pos + run), /* MPMC-CELL */
-					      cell_word((lap + 1) & LAP_MASK, 0, CELL_EMPTY));
+/* The cells [@begin, @end) of a run, which lie side by side. */
+static ALWAYS_INLINE void stretch_settle(const struct evr_mpmc *q, uint64_t pos, uint32_t begin,
+					 uint32_t end, struct ending e)
+{
+	const uint64_t stride = q->stride, data_off = q->data_off;
+	uint64_t lap = lap_of(q, pos + begin), word;
+	uint8_t *cell = (uint8_t *)cell_at(q, pos + begin) + (end - begin) * stride;
+
+	word = e.role == EVR_PRODUCER ? cell_word(lap, 0, CELL_FULL) :
+					cell_word((lap + 1) & LAP_MASK, 0, CELL_EMPTY);
+	while (end-- > begin) {
+		cell -= stride;
+		if (e.from)
+			evr_copy_in(cell + data_off, e.from + (size_t)end * e.sz, e.sz);
+		if (e.to)
+			evr_copy_out(e.to + (size_t)end * e.sz, cell + data_off, e.sz);
+		evr_a64_store_release((struct evr_a64 *)cell, /* MPMC-CELL */
+				      end ? word : word | e.value << CELL_VALUE_SHIFT);
 	}
+}
+
+/*
+ * End a claim: the last cell first, see mpmc.h. So each element can be copied just before
+ * its cell is given over: nobody comes to it before the first.
+ */
+static ALWAYS_INLINE void cells_settle(const struct evr_mpmc *q, uint64_t pos, uint32_t run,
+				       struct ending e)
+{
+	uint32_t first = stretch_of(q, pos, run), begin = first < run ? first : 0;
+
+	for (; run; run = begin, begin = 0)
+		stretch_settle(q, pos, begin, run, e);
 }
 
 /*
@@ -371,32 +419,31 @@ static inline bool one_move(struct evr_mpmc *q, enum evr_role role, void *to, co
 
 static uint32_t push_run(struct evr_mpmc *q, const uint8_t *from, uint32_t nr)
 {
+	struct ending e = { .role = EVR_PRODUCER, .from = from, .sz = 8 };
 	uint64_t pos = 0;
-	uint32_t run = cells_claim(q, EVR_PRODUCER, 1, nr, &pos), i;
+	uint32_t run = cells_claim(q, EVR_PRODUCER, 1, nr, &pos);
 
-	/* With the size a constant a copy is a move. */
-	if (q->elem_sz == 8)
-		for (i = 0; i < run; i++)
-			evr_copy_in(data_at(q, pos + i), from + (size_t)i * 8, 8);
-	else
-		for (i = 0; i < run; i++)
-			evr_copy_in(data_at(q, pos + i), from + (size_t)i * q->elem_sz, q->elem_sz);
-	cells_settle(q, EVR_PRODUCER, pos, run, 0);
+	if (q->elem_sz == 8) {
+		cells_settle(q, pos, run, e);
+	} else {
+		e.sz = q->elem_sz;
+		cells_settle(q, pos, run, e);
+	}
 	return run;
 }
 
 static uint32_t pop_run(struct evr_mpmc *q, uint8_t *to, uint32_t nr)
 {
+	struct ending e = { .role = EVR_CONSUMER, .to = to, .sz = 8 };
 	uint64_t pos = 0;
-	uint32_t run = cells_claim(q, EVR_CONSUMER, 1, nr, &pos), i;
+	uint32_t run = cells_claim(q, EVR_CONSUMER, 1, nr, &pos);
 
-	if (q->elem_sz == 8)
-		for (i = 0; i < run; i++)
-			evr_copy_out(to + (size_t)i * 8, data_at(q, pos + i), 8);
-	else
-		for (i = 0; i < run; i++)
-			evr_copy_out(to + (size_t)i * q->elem_sz, data_at(q, pos + i), q->elem_sz);
-	cells_settle(q, EVR_CONSUMER, pos, run, 0);
+	if (q->elem_sz == 8) {
+		cells_settle(q, pos, run, e);
+	} else {
+		e.sz = q->elem_sz;
+		cells_settle(q, pos, run, e);
+	}
 	return run;
 }
 
@@ -465,7 +512,7 @@ static void grant_settle(struct evr_mpmc *q, enum evr_role role)
 	if (!q->shared || !end->granted)
 		return;
 	end->granted = false;
-	cells_settle(q, role, end->grant, 1, 0);
+	cells_settle(q, end->grant, 1, (struct ending){ .role = role });
 	mpmc_moved(q, role, 1);
 }
 
@@ -521,7 +568,7 @@ bool evr_mpmc_has_room(struct evr_mpmc *q, uint32_t nr)
 
 void evr_mpmc_publish(struct evr_mpmc *q, uint64_t pos, uint32_t run)
 {
-	cells_settle(q, EVR_PRODUCER, pos, run, run);
+	cells_settle(q, pos, run, (struct ending){ .role = EVR_PRODUCER, .value = run });
 	mpmc_moved(q, EVR_PRODUCER, 1);
 }
 
@@ -545,7 +592,7 @@ void evr_mpmc_take(struct evr_mpmc *q, uint32_t run)
 {
 	struct evr_mpmc_end *end = &q->ends[EVR_CONSUMER];
 
-	cells_settle(q, EVR_CONSUMER, end->pos, run, 0);
+	cells_settle(q, end->pos, run, (struct ending){ .role = EVR_CONSUMER });
 	end->pos += run;
 	/* All who wait for room: some want more of it than others. */
 	if (evr_crowd_is_alert(q->ends[EVR_PRODUCER].waiting, &q->ends[EVR_PRODUCER].waker))

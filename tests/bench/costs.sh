@@ -27,3 +27,4 @@ fi
 program=$directory/mpmc_pair
 told "mpmc: one in and out, alone" "$(slope 4000 evering)" "Vyukov, no repair" \
 	"$(slope 4000 vyukov)" 200
+told "mpmc: in and out by 32, alone" "$(slope 32000 evering 32)" "" "" 60

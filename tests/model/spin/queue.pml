@@ -8,8 +8,8 @@
  *	LOAD, CAS		the word of a cell in mpmc_cell.h
  *	front			evr_mpmc_front(), cell_judge(), passed_nr() in mpmc_cells.c
  *	pass			cell_pass() in mpmc_cells.c
- *	claim			cells_claim(), cells_extent() in mpmc_cells.c
- *	push, pop		push_run(), pop_run(), cells_settle() in mpmc_cells.c
+ *	claim			cells_claim(), stretch_extent() in mpmc_cells.c
+ *	push, pop		push_run(), pop_run(), stretch_settle() in mpmc_cells.c
  *	cell_drop		cell_drop() in mpmc_ledger.c
  *	finish			ledger_finish() in mpmc_ledger.c
  *	drop			evr_mpmc_drop(), claim_is_dead() in mpmc_ledger.c, mpmc_cell.h
@@ -413,12 +413,13 @@ inline push(first, wanted)
 	claim(IN, wanted);
 	if
 	:: nr ->
-		STEP(data[(pos - nr) % CAP] = first;
-		     if :: nr == 2 -> data[(pos - 1) % CAP] = first + 1 :: else fi);
 		if
-		:: nr == 2 -> SETTLE(1, 0, FULL, skip)
+		:: nr == 2 ->
+			STEP(data[(pos - 1) % CAP] = first + 1);
+			SETTLE(1, 0, FULL, skip)
 		:: else
 		fi;
+		STEP(data[(pos - nr) % CAP] = first);
 		SETTLE(0, 0, FULL,
 		       accepted = accepted + nr;
 		       is_accepted[first] = true;
@@ -445,12 +446,13 @@ inline pop(wanted)
 	claim(OUT, wanted);
 	if
 	:: nr ->
-		STEP(got[0] = data[(pos - nr) % CAP];
-		     if :: nr == 2 -> got[1] = data[(pos - 1) % CAP] :: else fi);
 		if
-		:: nr == 2 -> SETTLE(1, 1, EMPTY, skip)
+		:: nr == 2 ->
+			STEP(got[1] = data[(pos - 1) % CAP]);
+			SETTLE(1, 1, EMPTY, skip)
 		:: else
 		fi;
+		STEP(got[0] = data[(pos - nr) % CAP]);
 		SETTLE(0, 1, EMPTY,
 		       taken = taken + nr;
 		       got_one(got[0]);
