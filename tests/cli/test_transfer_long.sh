@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # A tree of 1 GiB through send and recv, checksums compared; EVERING_BYTES asks for less.
+# MD5: nobody forges here, and in a machine without KVM SHA-256 takes longer than the transfer.
 . "$(dirname "$0")/tap.sh"
 SECONDS_MAX=550
 
@@ -17,8 +18,8 @@ sender=$!
 timeout "$SECONDS_MAX" "$EVERING_TOOL" recv --json "$NAME" 2>"$WORK/recv.err" | (cd "$WORK/copy" && tar x)
 wait $sender
 is $? 0 "status of send"
-(cd "$WORK/tree" && sha256sum 1 2 3 4) >"$WORK/sent"
-(cd "$WORK/copy" && sha256sum 1 2 3 4) >"$WORK/got"
+(cd "$WORK/tree" && md5sum 1 2 3 4) >"$WORK/sent"
+(cd "$WORK/copy" && md5sum 1 2 3 4) >"$WORK/got"
 same "$WORK/sent" "$WORK/got"
 show "$WORK/recv.err"
 
