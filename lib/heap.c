@@ -47,7 +47,10 @@
  *            of a slot came and went while it stood there. It cannot stand so long: a
  *            slot is used again only after a walk over all words that may name its
  *            peer (touched), and who names a peer looks at its state afterwards by its
- *            full incarnation (REAP). Only the sender's of a block in flight can: for
+ *            full incarnation (REAP). Who dies before that look leaves the word to its own
+ *            reap, which goes by the stamp: should 256 have come while that one stood still between
+ *            two accesses, the block stays until the last of them ends. Only the sender's of a
+ *            block in flight can stand so long: for
  *            its receiver evr_heap_settle() tells, by the slot's incarnation of now; for
  *            others it says nothing (channel_reap.c).
  * touched    For each slot and chunk of 64 granules a bit: words in this chunk may name

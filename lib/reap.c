@@ -9,9 +9,10 @@
  * such a word. Who helps admit writes that of another, but its CAS expects the claim of
  * that very life of the entry, which settling ends: a late helper writes nothing. Who
  * hands something to a peer looks at its state afterwards, and reap_bar() makes sure
- * that this look or the walk is late enough. So one walk after the evidence of death
- * sees everything. The slot is given free last: a reaper that dies before leaves it to
- * the next.
+ * that this look or the walk is late enough; who dies before the look has named itself in
+ * the same place before, and its own reap finds it. So one walk after the evidence of death
+ * sees everything (tests/model/spin/transfer.pml). The slot is given free last: a reaper
+ * that dies before leaves it to the next.
  */
 #include "reap.h"
 
