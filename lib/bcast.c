@@ -41,11 +41,17 @@
 #define BCAST_ELEM_MAX (1U << 30)
 #define BCAST_SEATS_MAX 255
 
+/* ".255" and the NUL stay free for the names of seats. */
+#define BCAST_FAR_NAME_MAX (EVR_OBJECT_NAME_SZ - 5)
+
 /* Bytes in front of the elements. */
-static uint64_t head_sz(const struct evr_peer *peer, uint64_t seats)
+static uint64_t head_sz(struct evr_peer *peer, uint64_t seats)
 {
-	return evr_crowd_sz(peer->segment->layout.peers_max) +
-	       seats * sizeof(struct evr_bcast_seat);
+	uint32_t peers_max = peer->segment->layout.peers_max;
+
+	if (seats && evr_dir_is_isolated(peer))
+		return evr_crowd_sz(peers_max) + evr_bcast_far_sz(peers_max);
+	return evr_crowd_sz(peers_max) + seats * sizeof(struct evr_bcast_seat);
 }
 
 int evr_bcast_create(struct evr_peer *peer, const char *name,
@@ -70,9 +76,11 @@ int evr_bcast_create(struct evr_peer *peer, const char *name,
 		return evr_fail(-EINVAL,
 				"broadcast '%s': elem_sz %u is more than 2^30, or seats %u than %u",
 				name, o.elem_sz, o.seats, BCAST_SEATS_MAX);
-	if (g.seats_nr && evr_dir_is_isolated(peer))
-		return evr_fail(-EOPNOTSUPP,
-				"broadcast '%s': no subscriber can write its seat here", name);
+	if (g.seats_nr && evr_dir_is_isolated(peer) && name &&
+	    strnlen(name, EVR_OBJECT_NAME_SZ) > BCAST_FAR_NAME_MAX)
+		return evr_fail(-EINVAL,
+				"broadcast '%.50s': with seats its name has at most %d bytes", name,
+				BCAST_FAR_NAME_MAX);
 	g.data_sz = head_sz(peer, g.seats_nr) + g.span * g.unit_sz;
 	return evr_lane_create(peer, name, EVR_KIND_BCAST, &g);
 }
@@ -107,6 +115,7 @@ static int bcast_map(struct evr_bcast *b, uint64_t type_tag, uint32_t elem_sz)
 	struct evr_lane *l = &b->lane;
 	const struct evr_lane_geometry *g = &l->geometry;
 	int err = bcast_check(l);
+	uint8_t *seats;
 
 	if (err)
 		return err;
@@ -119,10 +128,14 @@ static int bcast_map(struct evr_bcast *b, uint64_t type_tag, uint32_t elem_sz)
 				l->object.name, (unsigned long long)g->unit_sz, elem_sz);
 	b->mask = g->span - 1;
 	b->elem_sz = (uint32_t)g->unit_sz;
-	b->seats_nr = (uint32_t)g->seats_nr;
 	b->readers = (struct evr_crowd *)l->data;
-	b->seats = (struct evr_bcast_seat *)(l->data +
-					     evr_crowd_sz(l->peer->segment->layout.peers_max));
+	seats = l->data + evr_crowd_sz(l->peer->segment->layout.peers_max);
+	if (!evr_dir_is_isolated(l->peer)) {
+		b->seats_nr = (uint32_t)g->seats_nr;
+		b->seats = (struct evr_bcast_seat *)seats;
+	} else if (g->seats_nr) {
+		b->verdicts = (struct evr_a64 *)seats;
+	}
 	l->data += head_sz(l->peer, g->seats_nr);
 	b->patience_ns = EVR_NO_DEADLINE;
 	return 0;
@@ -149,10 +162,14 @@ static int writer_open(struct evr_bcast *b, const char *name, uint64_t type_tag,
 	}
 	evr_lane_begin(l);
 	b->waker.registered = l->registered;
+	if (!l->far)
+		return 0;
 	/* Nobody else writes here, so nobody sleeps here. */
-	if (l->far)
-		b->readers = NULL;
-	return 0;
+	b->readers = NULL;
+	err = b->verdicts ? evr_bcast_far_begin(b) : 0;
+	if (err)
+		evr_lane_abandon(l);
+	return err;
 }
 
 /* Look at an object as a reader; nothing is written. */
@@ -218,6 +235,7 @@ static void seat_join(struct evr_bcast *b)
 {
 	struct evr_lane *l = &b->lane;
 
+	b->is_seated = true;
 	l->owner = &b->seat->owner;
 	l->mine = &b->seat->side;
 	l->registered = evr_park_register();
@@ -259,9 +277,6 @@ static int consumer_open(struct evr_bcast *b, const char *name, uint64_t type_ta
 	struct evr_object object;
 	int err;
 
-	if (evr_dir_is_isolated(peer))
-		return evr_fail(-EOPNOTSUPP, "broadcast '%s': observe it; it is another's to write",
-				name);
 	err = evr_dir_find(peer, name, &object);
 	if (!err)
 		err = evr_dir_join(peer, &object);
@@ -280,6 +295,9 @@ int evr_bcast_open_sized(struct evr_bcast *b, struct evr_peer *peer, const char 
 			 enum evr_role role, uint64_t type_tag, uint32_t elem_sz)
 {
 	int err;
+
+	if (role == EVR_CONSUMER && evr_dir_is_isolated(peer))
+		return evr_bcast_subscribe(b, peer, name, NULL, type_tag, elem_sz);
 
 	memset(b, 0, sizeof(*b));
 	b->lane.peer = peer;
@@ -354,6 +372,29 @@ int evr_bcast_observe(struct evr_bcast *b, struct evr_peer *peer, const char *na
 	return evr_bcast_observe_sized(b, peer, name, writer, type_tag, 0);
 }
 
+int evr_bcast_subscribe(struct evr_bcast *b, struct evr_peer *peer, const char *name,
+			const struct evr_peer_id *writer, uint64_t type_tag, uint32_t elem_sz)
+{
+	int err;
+
+	if (!evr_dir_is_isolated(peer))
+		return evr_bcast_open_sized(b, peer, name, EVR_CONSUMER, type_tag, elem_sz);
+	if (evr_peer_rights(peer) & EVR_RIGHT_WRITE) {
+		err = evr_bcast_observe_sized(b, peer, name, writer, type_tag, elem_sz);
+		if (!err && !b->verdicts)
+			err = evr_fail(-EOPNOTSUPP, "broadcast '%s' has no seats: observe it",
+				       name);
+		if (!err)
+			err = evr_bcast_far_sit(b);
+	} else {
+		memset(b, 0, sizeof(*b));
+		err = evr_fail(-EROFS, "broadcast '%s': who may only read observes it", name);
+	}
+	if (err)
+		b->lane.mine = NULL;
+	return err;
+}
+
 bool evr_bcast_is_there(struct evr_bcast *b)
 {
 	struct evr_peer *peer = b->lane.peer;
@@ -375,6 +416,11 @@ static void seat_leave(struct evr_bcast *b)
 	struct evr_lane *l = &b->lane;
 	uint64_t owner = l->held;
 
+	b->is_seated = false;
+	if (!b->seat) {
+		evr_bcast_far_stand(b);
+		return;
+	}
 	if (!evr_a64_cas(l->owner, &owner, owner_with(l->held, OWNER_CLOSED)) &&
 	    owner == owner_with(l->held, OWNER_EXPELLED))
 		evr_a64_cas(l->owner, &owner, owner_with(l->held, OWNER_CLOSED));
@@ -395,17 +441,20 @@ void evr_bcast_close(struct evr_bcast *b)
 		/* It fails only when the word is corrupt, or this peer was reaped as dead. */
 		evr_a64_cas(l->owner, &held, owner_with(held, OWNER_CLOSED)); /* LANE-ROLE */
 		evr_bcast_wake(b);
+		evr_bcast_far_end(b);
 	}
-	if (b->seat)
+	if (b->is_seated)
 		seat_leave(b);
 	if (b->is_member)
 		evr_dir_leave(l->peer, &l->object);
 	l->mine = NULL;
 }
 
-bool evr_bcast_unseat(struct evr_bcast *b, struct evr_bcast_seat *seat, uint64_t owner)
+bool evr_bcast_unseat(struct evr_bcast *b, uint32_t at, uint64_t owner)
 {
-	if (!evr_a64_cas(&seat->owner, &owner, owner_with(owner, OWNER_EXPELLED)))
+	if (b->verdicts)
+		return evr_bcast_far_unseat(b, at, owner);
+	if (!evr_a64_cas(&b->seats[at].owner, &owner, owner_with(owner, OWNER_EXPELLED)))
 		return false;
 	evr_lane_count(&b->lane.mine->counts.expelled, 1);
 	/* It may sleep, and is to be told. */
@@ -415,7 +464,9 @@ bool evr_bcast_unseat(struct evr_bcast *b, struct evr_bcast_seat *seat, uint64_t
 
 static bool is_expelled(const struct evr_bcast *b)
 {
-	return b->seat && evr_a64_load_acquire(&b->seat->owner) != b->lane.held;
+	if (!b->seat)
+		return b->is_seated && evr_bcast_far_is_expelled(b);
+	return evr_a64_load_acquire(&b->seat->owner) != b->lane.held;
 }
 
 enum evr_ring_state evr_bcast_state(struct evr_bcast *b)
@@ -445,12 +496,19 @@ enum evr_ring_state evr_bcast_state(struct evr_bcast *b)
 
 void evr_bcast_forget(struct evr_bcast *b)
 {
+	enum evr_ring_state state;
+	uint64_t u_owner;
+
 	if (!b->lane.mine || b->lane.role == EVR_PRODUCER)
 		return;
 	if (is_expelled(b))
 		seat_leave(b);
-	if (evr_bcast_is_there(b))
-		evr_lane_forget(&b->lane);
+	if (!evr_bcast_is_there(b))
+		return;
+	u_owner = evr_a64_load_acquire(b->lane.other_owner);
+	state = evr_lane_judge(&b->lane, u_owner);
+	if (state == EVR_RING_CLOSED || state == EVR_RING_PEER_DEAD)
+		b->lane.past = u_owner;
 }
 
 void evr_bcast_tally(const struct evr_bcast *b, struct evr_bcast_tally *out)
@@ -469,6 +527,10 @@ static void seats_count(const struct evr_bcast *b, struct evr_bcast_counts *out)
 	uint64_t owner, lag;
 	uint32_t i;
 
+	if (b->verdicts) {
+		evr_bcast_far_count(b, out);
+		return;
+	}
 	out->seats = b->seats_nr;
 	for (i = 0; i < b->seats_nr; i++) {
 		owner = evr_a64_load_acquire(&b->seats[i].owner);
@@ -526,7 +588,7 @@ int evr_bcast_stat(struct evr_peer *peer, const char *name, struct evr_bcast_cou
 void evr_bcast_settle(struct evr_peer *peer, const struct evr_object *obj,
 		      struct evr_reap_report *report)
 {
-	struct evr_bcast b = { .lane.peer = peer };
+	struct evr_bcast b = { .lane.peer = peer, .home.slot = EVR_SLOT_ANY };
 	uint64_t owner;
 	uint32_t i;
 
@@ -547,7 +609,7 @@ int evr_bcast_object_stat(struct evr_peer *peer, const struct evr_object *obj,
 			  struct evr_object_stat *out)
 {
 	struct evr_flow_end *end = &out->flows[0].ends[EVR_CONSUMER];
-	struct evr_bcast b = { .lane.peer = peer };
+	struct evr_bcast b = { .lane.peer = peer, .home.slot = EVR_SLOT_ANY };
 	struct evr_bcast_counts c;
 	uint32_t i;
 	int err = reader_look(&b, obj, 0, 0);
@@ -570,7 +632,7 @@ int evr_bcast_object_stat(struct evr_peer *peer, const struct evr_object *obj,
 
 int evr_bcast_object_held(const struct evr_held_walk *walk, const struct evr_object *obj)
 {
-	struct evr_bcast b = { .lane.peer = walk->peer };
+	struct evr_bcast b = { .lane.peer = walk->peer, .home.slot = EVR_SLOT_ANY };
 	struct evr_holding h = { .what = EVR_HOLD_ROLE,
 				 .incarnation_bits = 40,
 				 .role = EVR_CONSUMER,

@@ -32,8 +32,29 @@ void evr_bcast_gate(struct evr_bcast *b, uint64_t want);
 /* bcast.c: is the object what it was? An observer keeps nobody from removing it. */
 bool evr_bcast_is_there(struct evr_bcast *b);
 
-/* bcast.c: the writer waits for this seat no more, whose owner word was @owner. */
-bool evr_bcast_unseat(struct evr_bcast *b, struct evr_bcast_seat *seat, uint64_t owner);
+/* bcast.c: the writer waits no more for the seat, or slot, @at, whose owner word was @owner. */
+bool evr_bcast_unseat(struct evr_bcast *b, uint32_t at, uint64_t owner);
+
+/* bcast_far.c, which has the protocol: bytes in front of the elements for seats. */
+uint64_t evr_bcast_far_sz(uint32_t peers_max);
+/* The writer's role was taken. 0; -ENOMEM; and its end. */
+int evr_bcast_far_begin(struct evr_bcast *b);
+void evr_bcast_far_end(struct evr_bcast *b);
+/* As evr_bcast_gate(), _wake(), _unseat() and _expel(), of subscribers elsewhere. */
+void evr_bcast_far_gate(struct evr_bcast *b);
+void evr_bcast_far_wake(struct evr_bcast *b);
+bool evr_bcast_far_unseat(struct evr_bcast *b, uint32_t slot, uint64_t turn);
+int evr_bcast_far_expel(struct evr_bcast *b, struct evr_peer_id subscriber);
+/* The writer begins to wait for room; @late: it has waited in vain, as long as it has patience. */
+void evr_bcast_far_watch(struct evr_bcast *b, bool late);
+/* seats, seated, lag, slowest; @out has pos. */
+void evr_bcast_far_count(const struct evr_bcast *b, struct evr_bcast_counts *out);
+/* An observer in an isolated segment becomes a subscriber; and is none any more. */
+int evr_bcast_far_sit(struct evr_bcast *b);
+void evr_bcast_far_stand(struct evr_bcast *b);
+/* What the writer says of this subscriber: that it was expelled; that it will wake it. */
+bool evr_bcast_far_is_expelled(const struct evr_bcast *b);
+bool evr_bcast_far_is_noted(const struct evr_bcast *b);
 
 /* bcast.c: look at an object as a reader without a seat; b->lane.peer is set, all else zero. 0; -EBADMSG; -ENOENT */
 int evr_bcast_view(struct evr_bcast *b, const struct evr_object *obj);

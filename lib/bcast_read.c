@@ -7,9 +7,9 @@
  *     acquire fence: before the look          BCAST-WINDOW
  *     base again                              what of the copy is below it is nonsense
  *
- * An observer also looks whether the memory is still the broadcast's. A subscriber that is
- * not expelled is never overtaken, but goes the same way: so it makes no difference to the
- * elements which of the two one is, or becomes.
+ * An observer, and a subscriber in an isolated segment, also looks whether the memory is still
+ * the broadcast's. A subscriber that is not expelled is never overtaken, but goes the same way:
+ * so it makes no difference to the elements which of the two one is, or becomes.
  */
 #include <errno.h>
 #include <string.h>
@@ -48,7 +48,7 @@ static void read_corrupt(struct evr_bcast *b, const char *what, uint64_t value)
 	if (!evr_bcast_is_there(b))
 		return;
 	l->corrupt = true;
-	if (b->seat)
+	if (b->is_seated)
 		evr_lane_count(&l->mine->counts.corrupt, 1);
 	evr_error_set(
 		"broadcast '%s': the writer's %s is %llu at the reader's position %llu; close it",
@@ -61,7 +61,7 @@ static void read_lost(struct evr_bcast *b, uint64_t nr)
 	b->lost += nr;
 	b->lapses++;
 	b->lane.pos += nr;
-	if (b->seat)
+	if (b->is_seated)
 		evr_lane_count(&b->lane.mine->counts.lost, nr);
 }
 
@@ -111,7 +111,7 @@ static void read_done(struct evr_bcast *b, uint32_t nr, uint32_t torn)
 	if (torn)
 		read_lost(b, torn);
 	b->lane.pos += nr - torn;
-	if (b->seat)
+	if (b->is_seated)
 		evr_lane_publish(&b->lane); /* LANE-DATA */
 }
 
@@ -219,7 +219,7 @@ int64_t evr_bcast_rewind(struct evr_bcast *b)
 	struct evr_lane *l = &b->lane;
 	uint64_t u_base, back;
 
-	if (!is_reader(b) || b->seat || l->pos != b->first)
+	if (!is_reader(b) || b->is_seated || l->pos != b->first)
 		return evr_fail(
 			-EINVAL,
 			"broadcast '%s': only a reader that has not begun, and has no seat, rewinds",
@@ -249,13 +249,19 @@ static bool read_ready(void *arg)
 	return evr_ring_state_error(wait->state) != 0;
 }
 
-/* Nobody can wake who may not write that it sleeps. */
+/*
+ * Nobody can wake who may not write that it sleeps, nor one that the writer has not found yet:
+ * of a subscriber in an isolated segment it says that it has.
+ */
 static int read_poll(struct evr_waiter *w, struct read_wait *wait, uint64_t deadline_ns)
 {
 	uint64_t slice_ns, until_ns;
+	struct evr_need *need = &wait->b->lane.mine->need;
 	int err;
 
 	for (slice_ns = POLL_NS_MIN;; slice_ns *= 2) {
+		if (wait->b->is_seated && evr_bcast_far_is_noted(wait->b))
+			return evr_waiter_wait(w, &need, 1, read_ready, wait, deadline_ns);
 		if (slice_ns > POLL_NS_MAX)
 			slice_ns = POLL_NS_MAX;
 		until_ns = deadline_ns ? evr_now_ns() + slice_ns : 0;
@@ -274,16 +280,18 @@ static int read_wait(struct evr_bcast *b, struct evr_waiter *w, uint64_t deadlin
 	uint64_t parks = w->counts.parks;
 	int err;
 
-	if (b->seat)
+	if (b->is_seated)
 		evr_lane_count(&l->mine->counts.blocked, 1);
 	err = b->readers ? evr_waiter_wait_crowd(w, b->readers, read_ready, &wait, deadline_ns) :
 			   read_poll(w, &wait, deadline_ns);
-	if (b->seat && w->counts.parks != parks)
+	if (b->is_seated && w->counts.parks != parks)
 		evr_lane_count(&l->mine->counts.parks, 1);
 	if (err)
 		return err == -EOWNERDEAD ? -ESHUTDOWN : err;
-	if (wait.state == EVR_RING_PEER_DEAD && !b->is_observer && evr_reap_is_auto(l->peer))
-		evr_reap(l->peer, owner_id(evr_a64_load_acquire(l->other_owner)), NULL);
+	if (wait.state == EVR_RING_PEER_DEAD && (!b->is_observer || b->is_seated) &&
+	    evr_reap_is_auto(l->peer))
+		evr_reap(l->peer, l->far ? b->home : owner_id(evr_a64_load_acquire(l->other_owner)),
+			 NULL);
 	return evr_ring_state_error(l->corrupt ? EVR_RING_CORRUPT : wait.state);
 }
 

@@ -30,7 +30,7 @@ static bool is_released(const struct evr_bcast *b, uint64_t pos)
 {
 	struct evr_bcast_counts c;
 
-	if (!b->seats_nr)
+	if (!b->seats_nr && !b->verdicts)
 		return false;
 	evr_bcast_counts(b, &c);
 	return c.slowest.slot == EVR_SLOT_ANY || (int64_t)(c.pos - c.lag - pos) > 0;

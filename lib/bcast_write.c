@@ -24,6 +24,8 @@
 
 void evr_bcast_wake(struct evr_bcast *b)
 {
+	if (b->far)
+		evr_bcast_far_wake(b);
 	if (!b->readers || !evr_crowd_is_alert(b->readers, &b->waker))
 		return;
 	evr_lane_count(&b->lane.mine->counts.rings,
@@ -31,8 +33,9 @@ void evr_bcast_wake(struct evr_bcast *b)
 }
 
 /* How far the writer may go for this seat, whose owner word says HELD. */
-static uint64_t seat_limit(struct evr_bcast *b, struct evr_bcast_seat *seat, uint64_t owner)
+static uint64_t seat_limit(struct evr_bcast *b, uint32_t i, uint64_t owner)
 {
+	struct evr_bcast_seat *seat = &b->seats[i];
 	struct evr_lane *l = &b->lane;
 	uint64_t u_pos;
 
@@ -48,7 +51,7 @@ static uint64_t seat_limit(struct evr_bcast *b, struct evr_bcast_seat *seat, uin
 	evr_lane_count(&l->mine->counts.corrupt, 1);
 	evr_error_set("broadcast '%s': a subscriber's position is %llu at the writer's %llu",
 		      l->object.name, (unsigned long long)u_pos, (unsigned long long)l->pos);
-	evr_bcast_unseat(b, seat, owner);
+	evr_bcast_unseat(b, i, owner);
 	return l->pos + l->span;
 }
 
@@ -61,11 +64,15 @@ void evr_bcast_gate(struct evr_bcast *b, uint64_t want)
 	if (l->pos - l->calm_pos >= l->calm_step)
 		evr_lane_calm(l);
 	evr_fence(); /* BCAST-SEAT */
+	if (b->far) {
+		evr_bcast_far_gate(b);
+		return;
+	}
 	for (i = 0; i < b->seats_nr; i++) {
 		owner = evr_a64_load_acquire(&b->seats[i].owner);
 		if (owner_state(owner) != OWNER_HELD)
 			continue;
-		at = seat_limit(b, &b->seats[i], owner);
+		at = seat_limit(b, i, owner);
 		/* Nobody asks for the death of one that is not in the way. */
 		if (at - l->pos < limit - l->pos &&
 		    (at - l->pos >= want || !owner_is_dead(l->peer, owner)))
@@ -82,7 +89,7 @@ static uint32_t write_room(struct evr_bcast *b, uint32_t nr)
 
 	if (!l->mine || l->role != EVR_PRODUCER)
 		return 0;
-	if (b->seats_nr) {
+	if (b->seats_nr || b->far) {
 		if (evr_lane_avail(l) < nr)
 			evr_bcast_gate(b, nr);
 		room = evr_lane_avail(l);
@@ -177,25 +184,27 @@ int evr_bcast_expel(struct evr_bcast *b, struct evr_peer_id subscriber)
 
 	if (!b->lane.mine || b->lane.role != EVR_PRODUCER)
 		return 0;
+	if (b->far)
+		return evr_bcast_far_expel(b, subscriber);
 	for (i = 0; i < b->seats_nr; i++) {
 		owner = evr_a64_load_acquire(&b->seats[i].owner);
 		id = owner_id(owner);
 		if (owner_state(owner) == OWNER_HELD && id.slot == subscriber.slot &&
 		    id.incarnation == subscriber.incarnation)
-			nr += evr_bcast_unseat(b, &b->seats[i], owner);
+			nr += evr_bcast_unseat(b, i, owner);
 	}
 	return nr;
 }
 
 /* A seat that is in the way, and how far it lets us go. */
 struct slow {
-	struct evr_bcast_seat *seat; /* NULL: none is */
+	uint32_t at; /* UINT32_MAX: none is */
 	uint64_t owner, limit;
 };
 
 static struct slow slowest(struct evr_bcast *b)
 {
-	struct slow slow = { .limit = b->lane.pos + b->lane.span };
+	struct slow slow = { .at = UINT32_MAX, .limit = b->lane.pos + b->lane.span };
 	uint64_t owner, at;
 	uint32_t i;
 
@@ -203,9 +212,9 @@ static struct slow slowest(struct evr_bcast *b)
 		owner = evr_a64_load_acquire(&b->seats[i].owner);
 		if (owner_state(owner) != OWNER_HELD || owner_is_dead(b->lane.peer, owner))
 			continue;
-		at = seat_limit(b, &b->seats[i], owner);
+		at = seat_limit(b, i, owner);
 		if (at - b->lane.pos < slow.limit - b->lane.pos)
-			slow = (struct slow){ &b->seats[i], owner, at };
+			slow = (struct slow){ i, owner, at };
 	}
 	return slow;
 }
@@ -228,13 +237,19 @@ static int room_wait_slice(struct evr_bcast *b, struct evr_waiter *w, uint64_t d
 
 	if (b->patience_ns < EVR_NO_DEADLINE - now_ns && now_ns + b->patience_ns < until_ns)
 		until_ns = now_ns + b->patience_ns;
+	if (b->far)
+		evr_bcast_far_watch(b, false);
 	err = evr_waiter_wait(w, &need, 1, room_ready, b, until_ns);
 	if (err != -ETIMEDOUT || until_ns == deadline_ns)
 		return err;
+	if (b->far) {
+		evr_bcast_far_watch(b, true);
+		return -EAGAIN;
+	}
 	now = slowest(b);
-	if (now.seat && now.seat == before.seat && now.owner == before.owner &&
+	if (now.at != UINT32_MAX && now.at == before.at && now.owner == before.owner &&
 	    now.limit == before.limit)
-		evr_bcast_unseat(b, now.seat, now.owner);
+		evr_bcast_unseat(b, now.at, now.owner);
 	return -EAGAIN;
 }
 

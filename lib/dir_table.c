@@ -168,12 +168,16 @@ void evr_dir_turn(struct evr_peer *peer)
 
 uint64_t evr_dir_turns(struct evr_peer *peer, uint32_t slot)
 {
-	uint32_t i, nr = peer->segment->layout.peers_max;
+	uint32_t i = 0, nr = peer->segment->layout.peers_max;
 	uint64_t sum = peer->ops->generation(peer);
 	struct dir d;
 
-	for (i = 0; i < nr; i++)
-		if ((slot == EVR_SLOT_ANY || slot == i) && !dir_map(&d, peer, i))
+	if (slot < nr) {
+		i = slot;
+		nr = slot + 1;
+	}
+	for (; i < nr; i++)
+		if (!dir_map(&d, peer, i))
 			sum += evr_a64_load_acquire(&d.header->turns); /* LANE-MEET */
 	return sum;
 }

@@ -23,6 +23,7 @@ static const struct evr_kind kinds[] = {
 	{ EVR_KIND_BCAST, "bcast", evr_bcast_settle, evr_bcast_object_stat, evr_bcast_object_held },
 	{ EVR_KIND_PORT, "port", .ends_with_creator = true },
 	{ EVR_KIND_HUB, "hub" },
+	{ EVR_KIND_SEAT, "seat" },
 };
 
 const struct evr_kind *evr_kind_find(uint32_t kind)

@@ -30,6 +30,13 @@
  * accepted = delivered + lost + not read yet. A subscriber that is not expelled loses
  * nothing.
  *
+ * In an isolated segment each writes its own region alone. A subscriber's position and need word
+ * lie in its own (NAME.SLOT); the writer finds it there, believes of its position only what is
+ * possible (never ahead of the writer, never behind what it was), and expels who says anything
+ * else. In the writer's region it says by a word for each slot whom it waits for. So a peer that
+ * is frozen or hostile holds the writer up no longer than its patience (evr_bcast_patience()), and takes
+ * nothing from another subscriber; a hostile writer can lie to its readers alone.
+ *
  * The ring with two positions, one ahead of the writing, is that of Aeron's broadcast
  * buffers; seats are like a Disruptor's gating sequences, held by owner words.
  */
@@ -52,6 +59,7 @@ struct evr_bcast_options {
 
 struct evr_crowd;
 struct evr_bcast_seat;
+struct evr_bcast_far;
 
 /* One end, in the caller's own memory. The fields are not for callers. */
 struct evr_bcast {
@@ -60,6 +68,9 @@ struct evr_bcast {
 	struct evr_crowd_waker waker;
 	struct evr_bcast_seat *seats; /* all of them; NULL for an observer */
 	struct evr_bcast_seat *seat; /* a subscriber's own */
+	struct evr_a64 *
+		verdicts; /* isolated and reliable: by slot, what the writer says of a subscriber */
+	struct evr_bcast_far *far; /* its writer: whom it waits for; the library's memory */
 	const struct evr_a64 *ctl; /* an observer: the object's, to see it removed, */
 	struct evr_peer_id home; /* and, isolated, whose region it is in */
 	uint64_t mask;
@@ -68,7 +79,7 @@ struct evr_bcast {
 	uint64_t first, lost, lapses; /* reader; the position is the lane's */
 	uint32_t elem_sz, seats_nr;
 	uint32_t grant_nr;
-	bool is_observer, is_member, gone, busy;
+	bool is_observer, is_member, is_seated, gone, busy;
 };
 
 /* What one handle has read; all of it private to it. */
@@ -100,6 +111,9 @@ struct evr_bcast_counts {
 EVR_API int evr_bcast_create(struct evr_peer *peer, const char *name,
 			     const struct evr_bcast_options *options);
 
+/* isolated: how long a subscriber may stand still in the way of one wait, ns; evr_bcast_patience() */
+#define EVR_BCAST_PATIENCE_NS 1000000000ULL
+
 /*
  * evr_bcast_open() - become the writer (EVR_PRODUCER), or a listener or subscriber
  * (EVR_CONSUMER), whichever the broadcast has.
@@ -110,8 +124,8 @@ EVR_API int evr_bcast_create(struct evr_peer *peer, const char *name,
  * its own region, and makes it there, after another's, when there is none.
  * Return: 0; -ENOENT; -EBUSY it has a writer; -EUSERS no seat is free; -EINVAL another
  * kind, role, type; -EBADMSG the detail names the field; -EROFS an observer: see
- * evr_bcast_observe(); -EOPNOTSUPP a consumer in an isolated segment: the same;
- * -EOVERFLOW; -ENOMEM.
+ * evr_bcast_observe(); -EOPNOTSUPP a consumer of a lossy one in an isolated segment: the same;
+ * -EOVERFLOW; -ENOMEM; and as evr_bcast_subscribe().
  */
 EVR_API int evr_bcast_open(struct evr_bcast *b, struct evr_peer *peer, const char *name,
 			   enum evr_role role, uint64_t type_tag);
@@ -119,6 +133,25 @@ EVR_API int evr_bcast_open(struct evr_bcast *b, struct evr_peer *peer, const cha
 /* evr_bcast_open(), and -EINVAL when elements are not of @elem_sz bytes; 0 = any. */
 EVR_API int evr_bcast_open_sized(struct evr_bcast *b, struct evr_peer *peer, const char *name,
 				 enum evr_role role, uint64_t type_tag, uint32_t elem_sz);
+
+/**
+ * evr_bcast_subscribe() - evr_bcast_open_sized() as EVR_CONSUMER; in an isolated segment
+ *	of this writer's broadcast
+ * @writer: NULL: the first that is found. In a shared segment not looked at.
+ * @type_tag, @elem_sz: as there
+ *
+ * In an isolated segment a peer has one subscription of each writer's broadcast, and its own
+ * part of it is an object NAME.SLOT (of the writer's slot) in its region, made at the first
+ * time and used again. The writer seats who comes at its next look; who finds no seat free then
+ * is expelled. Until it has been seated a subscriber loses nothing either, and its waits look
+ * again by themselves, as an observer's.
+ *
+ * Return: as evr_bcast_open(); -EBUSY isolated: another handle of this peer has the
+ * subscription; -EINVAL an own object NAME.SLOT is something else; -ENOSPC the own region.
+ */
+EVR_API int evr_bcast_subscribe(struct evr_bcast *b, struct evr_peer *peer, const char *name,
+				const struct evr_peer_id *writer, uint64_t type_tag,
+				uint32_t elem_sz);
 
 /*
  * evr_bcast_observe() - read without writing anything to the segment, whatever the rights.
@@ -171,7 +204,9 @@ EVR_API void evr_bcast_commit(struct evr_bcast *b, uint32_t nr);
  * evr_bcast_patience() - policy for subscribers that live, but do not read.
  * @ns: one that was in the way of one evr_bcast_push_wait() for so long, and has read
  *	nothing, is expelled; EVR_NO_DEADLINE (so it is at first): never. Death needs none of
- *	this: the dead are not waited for.
+ *	this: the dead are not waited for. In an isolated segment it is EVR_BCAST_PATIENCE_NS at
+ *	first, and a peer that was in the way only at the end of that time is remembered: it has
+ *	one such time more, whatever subscriptions it has in turn, until it reads something.
  */
 EVR_API void evr_bcast_patience(struct evr_bcast *b, uint64_t ns);
 
@@ -284,6 +319,13 @@ static inline uint64_t evr_bcast_lost(const struct evr_bcast *b)
 	{                                                                                          \
 		return evr_bcast_open_sized(&b->b, peer, object, role, (tag),                      \
 					    (uint32_t)sizeof(type));                               \
+	}                                                                                          \
+	__attribute__((unused)) static inline int name##_subscribe(                                \
+		struct name *b, struct evr_peer *peer, const char *object,                         \
+		const struct evr_peer_id *writer)                                                  \
+	{                                                                                          \
+		return evr_bcast_subscribe(&b->b, peer, object, writer, (tag),                     \
+					   (uint32_t)sizeof(type));                                \
 	}                                                                                          \
 	__attribute__((unused)) static inline int name##_observe(struct name *b,                   \
 								 struct evr_peer *peer,            \

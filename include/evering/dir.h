@@ -42,6 +42,7 @@ extern "C" {
 #define EVR_KIND_CALL 11U
 #define EVR_KIND_PORT 12U
 #define EVR_KIND_HUB 13U
+#define EVR_KIND_SEAT 14U /* in an isolated segment: a broadcast's subscriber's own part */
 #define EVR_KIND_USER 0x1000U
 
 /* A copy of what the directory says, checked to lie in the segment. */
