@@ -7,6 +7,7 @@
 #include "broadcast.h"
 
 #include "dir.h"
+#include "dir_table.h"
 
 #define REGION_SZ 6144 /* its directory's page, and a broadcast or a seat */
 
@@ -263,9 +264,19 @@ static bool reader_is_gone(void *state)
 	return model_ended(1);
 }
 
+/* The control word of the entry that the seat's owner word is in. */
+static struct evr_a64 *seat_ctl(struct state *s)
+{
+	struct dir_entry *e = (struct dir_entry *)((uint8_t *)s->b[1].lane.owner -
+						   offsetof(struct dir_entry, owners[1]));
+
+	return &e->ctl;
+}
+
 static void follow_and_lie(struct evr_peer *peer, void *state)
 {
-	struct evr_lane *l = &((struct state *)state)->b[1].lane;
+	struct state *s = state;
+	struct evr_lane *l = &s->b[1].lane;
 
 	model_until(reader_is_gone, state);
 	MODEL_CHECK(evr_reap_dead(model_auditor(), NULL) >= 0);
@@ -274,6 +285,8 @@ static void follow_and_lie(struct evr_peer *peer, void *state)
 	evr_a64_store_release(&l->mine->pos, 77);
 	evr_a64_store_release(&l->mine->partner, l->held);
 	evr_a64_store_release(l->owner, l->held);
+	/* As if its directory had that entry still. */
+	evr_a64_store_release(seat_ctl(s), s->published);
 }
 
 static void push_to_the_gone(struct evr_peer *peer, void *state)
@@ -295,6 +308,7 @@ static void setup_gone(void *state)
 	setup_writer(s);
 	open_as(s, 1, EVR_CONSUMER);
 	push(&s->b[0], 1);
+	s->published = model_peek(seat_ctl(s));
 }
 
 static void nobody_is_blamed(void *state)
