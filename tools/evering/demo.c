@@ -27,10 +27,13 @@
 
 static const char *backend_text;
 static double seconds = SECONDS_DEFAULT;
+static bool isolated;
 
 static const struct option_row options[] = {
 	{ "backend", 'b', OPTION_TEXT, &backend_text, "NAME",
 	  "device or local (device when it is there)", 0, 0, NULL },
+	{ "isolated", 'i', OPTION_FLAG, &isolated, NULL,
+	  "in a segment of peers that do not trust each other", 0, 0, NULL },
 	{ "seconds", 't', OPTION_SECONDS, &seconds, "S", "about how long to measure (10)", 0, 0,
 	  NULL },
 	{ NULL, 0, OPTION_FLAG, NULL, NULL, NULL, 0, 0, NULL },
@@ -68,6 +71,19 @@ static void print_guarantees(enum evr_backend backend)
 	       "  identity   stamped by the kernel\n");
 }
 
+/* What an isolated segment adds, and what of it the backend cannot enforce. */
+static void print_isolation(enum evr_backend backend)
+{
+	if (!isolated)
+		return;
+	printf("  segment    isolated: each peer writes its own region; what it reads of another\n"
+	       "             it checks, and nonsense ends what it shares with that one\n");
+	if (backend == EVR_BACKEND_LOCAL)
+		printf("             against accidents: who wants to can map and write any region\n");
+	else
+		printf("             enforced by the kernel, also against who wants to\n");
+}
+
 /* The time of starting and ending a pair of processes. */
 static double measure_start(struct series_plan *plan)
 {
@@ -83,7 +99,7 @@ static double measure_start(struct series_plan *plan)
 
 static void make_plan(struct series_plan *plan, enum evr_backend backend)
 {
-	*plan = (struct series_plan){ .backend = backend, .batch = 1 };
+	*plan = (struct series_plan){ .backend = backend, .isolated = isolated, .batch = 1 };
 	machine_two_cpus(plan->cpus);
 	plan->repeats = measure_start(plan) > START_SLOW_SECONDS ? 1 : 3;
 	plan->end_ns = evr_now_ns() + (uint64_t)(seconds * 1e9);
@@ -207,6 +223,7 @@ static int show_all(enum evr_backend backend)
 	printf("  backend    %s%s%s\n", terminal_style(stdout, TERMINAL_BOLD),
 	       evr_backend_name(backend), terminal_style(stdout, TERMINAL_PLAIN));
 	print_guarantees(backend);
+	print_isolation(backend);
 	make_plan(&plan, backend);
 	printf("  CPUs       %d and %d: %s\n", plan.cpus[0], plan.cpus[1],
 	       machine_distance(plan.cpus));
@@ -219,7 +236,11 @@ static int show_all(enum evr_backend backend)
 	if (status)
 		return status;
 	print_heading("A producer is killed while it works");
-	return demo_death(backend);
+	status = demo_death(backend, isolated);
+	if (status || !isolated)
+		return status;
+	print_heading("A process writes into another's region");
+	return demo_intruder(backend);
 }
 
 static int run(int operands_nr, char **operands)
@@ -242,7 +263,8 @@ const struct command demo_command = {
 	.summary = "Show what it does, in twenty seconds",
 	.details =
 		"Round trips and rates of two processes against a pipe and a UNIX socket in the same\n"
-		"run, then a process is killed and the other goes on.\n",
+		"run, then a process is killed and the other goes on. With --isolated all of it is between\n"
+		"peers of which each writes its own region alone, and a third tries to write another's.\n",
 	.options = options,
 	.run = run,
 };

@@ -39,6 +39,7 @@ struct ledger {
 
 struct survivor {
 	enum evr_backend backend;
+	bool isolated;
 	struct evr_segment *segment;
 	struct evr_peer *peer;
 	struct evr_waiter waiter;
@@ -131,6 +132,11 @@ static int prepare(struct survivor *survivor)
 					       .peers_max = 4 };
 	int err;
 
+	if (survivor->isolated) {
+		options.flags = EVR_SEGMENT_ISOLATED;
+		options.peer_sz = options.shared_sz;
+		options.shared_sz = 0;
+	}
 	err = evr_segment_create(
 		&survivor->segment,
 		survivor->backend == EVR_BACKEND_DEVICE ? "device:" : "local:", &options);
@@ -145,6 +151,9 @@ static int prepare(struct survivor *survivor)
 	err = evr_waiter_init(&survivor->waiter, survivor->peer, EVR_WAIT_ADAPTIVE);
 	if (!err)
 		err = evr_spsc_open(&survivor->ring, survivor->peer, RING_NAME, EVR_CONSUMER, 0);
+	/* Of two halves the other is known once it was looked for. */
+	if (!err && evr_spsc_state(&survivor->ring) != EVR_RING_OK)
+		err = -ECHILD;
 	if (!err)
 		survivor->victim_id = evr_spsc_other(&survivor->ring);
 	return err;
@@ -204,6 +213,10 @@ static void print_death(const struct survivor *survivor, const struct evr_peer_i
 	       survivor->is_out_of_order ? "OUT OF ORDER" : "in order, none lost, none twice");
 	printf("  settled in %s:     ",
 	       format_time(time, (double)(survivor->reaped_ns - survivor->noticed_ns)));
+	if (survivor->isolated) {
+		printf("%u peer; what it had lies in its region\n", report->peers);
+		return;
+	}
 	printf("%u peer, %u role%s of rings, %u unpublished object%s, %s\n", report->peers,
 	       report->sides, report->sides == 1 ? "" : "s", report->objects,
 	       report->objects == 1 ? "" : "s", format_size(bytes, report->bytes));
@@ -258,9 +271,9 @@ static void clean_up(struct survivor *survivor)
 		evr_segment_close(survivor->segment);
 }
 
-int demo_death(enum evr_backend backend)
+int demo_death(enum evr_backend backend, bool isolated)
 {
-	struct survivor survivor = { .backend = backend };
+	struct survivor survivor = { .backend = backend, .isolated = isolated };
 	int err = prepare(&survivor);
 
 	if (!err)

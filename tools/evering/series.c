@@ -18,6 +18,7 @@ static struct stage make_stage(const struct series *series, const struct series_
 	return (struct stage){ .size = series->size,
 			       .batch = plan->batch,
 			       .backend = plan->backend,
+			       .isolated = plan->isolated,
 			       .cpus = { plan->cpus[0], plan->cpus[1] } };
 }
 

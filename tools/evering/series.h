@@ -24,6 +24,7 @@ struct series {
 /* What is asked of all of them. */
 struct series_plan {
 	enum evr_backend backend;
+	bool isolated; /* segments of rivals that can do with one */
 	int cpus[2];
 	uint64_t batch;
 	uint64_t count; /* operations of a run; 0 = as many as fit into the seconds */

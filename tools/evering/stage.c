@@ -115,6 +115,13 @@ int stage_prepare_segment(struct stage *stage)
 		.peers_max = 8,
 	};
 
+	/* The rings lie in the regions of the two sides, and nothing else. */
+	if (stage->isolated) {
+		options.flags = EVR_SEGMENT_ISOLATED;
+		options.peer_sz = options.shared_sz;
+		options.shared_sz = 0;
+		options.peers_max = 2;
+	}
 	return evr_segment_create(
 		&stage->segment,
 		stage->backend == EVR_BACKEND_DEVICE ? "device:" : "local:", &options);

@@ -65,6 +65,7 @@ struct stage {
 	uint64_t count; /* operations that are measured */
 	uint64_t warmup; /* operations before */
 	enum evr_backend backend;
+	bool isolated; /* the segment */
 	int cpus[2];
 	/* the parent's, inherited by both sides */
 	struct stage_shared *shared;
