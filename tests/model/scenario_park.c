@@ -170,3 +170,54 @@ SCENARIO(threads) = {
 	.check = { { MODEL_SC, 2, 0, 0 } },
 	.longer = { { MODEL_SC, 3, 0, 0 } },
 };
+
+/* In a loop of one's own: arm, look, sleep on the bells, disarm; by whatever it was woken. */
+static void arming_sleeper(struct evr_peer *peer, void *state)
+{
+	struct state *s = state;
+	struct evr_waiter *w = &s->waiters[0];
+	struct evr_need *need = &s->shared->need;
+	uint64_t until, word;
+
+	for (s->wanted = 1; s->wanted <= ROUNDS; s->wanted++) {
+		while (!has_work(s)) {
+			until = evr_waiter_arm(w, &need, 1);
+			if (!has_work(s))
+				evr_bell_wait(peer, evr_waiter_bells(w), until, NULL);
+			evr_waiter_disarm(w, &need, 1);
+		}
+		if (!s->says_awake)
+			continue;
+		word = evr_a64_load_relaxed(&need->word) >> EVR_NEED_EPOCH_SHIFT;
+		evr_a64_store_relaxed(&need->word, word << EVR_NEED_EPOCH_SHIFT | EVR_NEED_AWAKE);
+	}
+}
+
+SCENARIO(arm) = {
+	.name = "park-arm",
+	.state_sz = sizeof(struct state),
+	.procs = { { "sleeper", arming_sleeper }, { "waker", waker } },
+	.setup = setup,
+	.check = { { MODEL_SC, 4, 0, 0 }, { MODEL_TSO, 3, 0, 3 }, { MODEL_WEAK, 3, 0, 3 } },
+	.longer = { { MODEL_SC, 6, 0, 0 }, { MODEL_TSO, 4, 0, 4 }, { MODEL_WEAK, 4, 0, 4 } },
+};
+
+SCENARIO(arm_awake) = {
+	.name = "park-arm-awake",
+	.state_sz = sizeof(struct state),
+	.procs = { { "sleeper", arming_sleeper }, { "waker", waker } },
+	.setup = setup_awake,
+	.check = { { MODEL_SC, 4, 0, 0 }, { MODEL_TSO, 3, 0, 3 }, { MODEL_WEAK, 3, 0, 3 } },
+	.longer = { { MODEL_SC, 6, 0, 0 }, { MODEL_TSO, 4, 0, 4 }, { MODEL_WEAK, 4, 0, 4 } },
+};
+
+/* membarrier() fails: arm says how long the sleep may be. */
+SCENARIO(arm_without) = {
+	.name = "park-arm-without-membarrier",
+	.flags = MODEL_NO_MEMBARRIER,
+	.state_sz = sizeof(struct state),
+	.procs = { { "sleeper", arming_sleeper }, { "waker", waker } },
+	.setup = setup_awake,
+	.check = { { MODEL_TSO, 3, 0, 3 }, { MODEL_WEAK, 3, 0, 3 } },
+	.longer = { { MODEL_TSO, 4, 0, 4 }, { MODEL_WEAK, 4, 0, 4 } },
+};
