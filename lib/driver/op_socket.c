@@ -218,8 +218,7 @@ static void send_zc_prep(const struct evr_op *op, struct extra *extra, struct io
 }
 
 /* A kernel before 6.2 refuses to be asked whether it copied. */
-static bool zc_again(struct evr_driver *d, struct slot *s, uint32_t index, int res,
-			  uint32_t cflags)
+static bool zc_again(struct evr_driver *d, struct slot *s, uint32_t index, int res, uint32_t cflags)
 {
 	struct extra *extra = extra_at(d, index);
 
