@@ -186,12 +186,13 @@ json_is "$WORK/json" .clients 12
 json_is "$WORK/json" .clean 6
 
 # --- the hub itself: made before by somebody else, for channels without blocks
+has_blocks() { timeout "$SECONDS_MAX" "$EVERING_TOOL" rings "$NAME" 2>/dev/null | grep -q "$1\.blocks"; }
 it liar_that_made_the_hub_is_refused_by_relay
 run create --size 16M "$NAME"
 "$EVERING_LIAR" hub "$NAME" relay
 timeout "$SECONDS_MAX" "$EVERING_TOOL" relay --count 1 --clients 2 "$NAME" --connect "unix:$WORK/none" 2>"$WORK/relay.err" &
 host=$!
-until_true has_host relay
+until_true has_blocks relay
 guest_says relay drain
 ends_with 0
 wait $host
@@ -205,7 +206,7 @@ run create --size 16M "$NAME"
 "$EVERING_LIAR" hub "$NAME" files
 timeout "$SECONDS_MAX" "$EVERING_TOOL" serve --json --count 1 --clients 2 "$NAME" "$DIR" 2>"$WORK/serve.err" &
 server=$!
-until_true has_host files
+until_true has_blocks files
 guest_says files drain
 ends_with 0
 wait $server
