@@ -7,7 +7,7 @@
  */
 #include <errno.h>
 
-#include "explore.h"
+#include "sends.h"
 
 #include "channel.h"
 #include "heap_own.h"
@@ -138,13 +138,7 @@ static void send_all(struct evr_peer *peer, void *state)
 {
 	struct state *s = state;
 
-	while (s->sent < s->items && !s->a_end) {
-		s->a_end = evr_channel_send_wait(&s->a, &s->waiters[0], &s->blocks[s->sent],
-						 EVR_NO_DEADLINE);
-		s->sent += !s->a_end;
-	}
-	if (!s->a_end)
-		s->a_end = evr_channel_drain_wait(&s->a, &s->waiters[0], EVR_NO_DEADLINE);
+	s->a_end = send_rest(&s->a, &s->waiters[0], s->blocks, s->items, &s->sent);
 	MODEL_CHECK(!s->a_end || is_over(s->a_end));
 	evr_channel_close(&s->a);
 	free_unsent(s);
@@ -267,13 +261,7 @@ static void send_and_let_go(struct evr_peer *peer, void *state)
 	struct evr_channel_counts counts;
 	uint64_t over;
 
-	while (s->sent < s->items && !s->a_end) {
-		s->a_end = evr_channel_send_wait(&s->a, &s->waiters[0], &s->blocks[s->sent],
-						 EVR_NO_DEADLINE);
-		s->sent += !s->a_end;
-	}
-	if (!s->a_end)
-		s->a_end = evr_channel_drain_wait(&s->a, &s->waiters[0], EVR_NO_DEADLINE);
+	s->a_end = send_rest(&s->a, &s->waiters[0], s->blocks, s->items, &s->sent);
 	MODEL_CHECK(!s->a_end || is_over(s->a_end));
 	if (s->a_end) {
 		MODEL_CHECK(!evr_channel_forget(&s->a));

@@ -7,7 +7,7 @@
  */
 #include <errno.h>
 
-#include "explore.h"
+#include "sends.h"
 
 #include "channel_far.h"
 #include "heap_own.h"
@@ -177,13 +177,7 @@ static void lend_to_end(struct evr_peer *peer, void *state)
 {
 	struct state *s = state;
 
-	while (s->sent < s->items && !s->a_end) {
-		s->a_end = evr_channel_send_wait(&s->a, &s->waiters[0], &s->blocks[s->sent],
-						 EVR_NO_DEADLINE);
-		s->sent += !s->a_end;
-	}
-	if (!s->a_end)
-		s->a_end = evr_channel_drain_wait(&s->a, &s->waiters[0], EVR_NO_DEADLINE);
+	s->a_end = send_rest(&s->a, &s->waiters[0], s->blocks, s->items, &s->sent);
 	MODEL_CHECK(!s->a_end || s->a_end == -EPIPE || s->a_end == -EOWNERDEAD);
 	while (lent_by_a(s) && evr_channel_state(&s->a) == EVR_RING_OK) {
 		MODEL_CHECK(evr_channel_collect(&s->a) >= 0);
