@@ -114,6 +114,9 @@ out_has '1 peer, 1 role of rings, 1 unpublished object'
 out_lacks "$(printf '\033')"
 err_is_empty
 
+it demo_fits_into_80_columns
+is "$(awk 'length > 80' "$OUT" | grep -v '^  machine' | wc -l | tr -d ' ')" 0 "lines that are too long"
+
 it demo_isolated_says_what_holds
 run demo --backend "$EVERING_BACKEND" --isolated --seconds 0.5
 ends_with 0
@@ -131,9 +134,6 @@ else
 	out_has '^  on purpose .*written'
 fi
 err_is_empty
-is "$(awk 'length > 80' "$OUT" | grep -v '^  machine' | wc -l | tr -d ' ')" 0 "lines that are too long"
-
-it demo_fits_into_80_columns
 is "$(awk 'length > 80' "$OUT" | grep -v '^  machine' | wc -l | tr -d ' ')" 0 "lines that are too long"
 
 [ -n "$all" ] || finish
