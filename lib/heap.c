@@ -173,6 +173,8 @@ static void heap_fill(struct evr_heap *heap)
 	heap->data_off = map->arenas[0].data_off;
 	heap->data_sz = map->arenas[0].data_sz;
 	heap->mine = map->arenas[0].mine;
+	heap->words[0] = map->arenas[0].data;
+	heap->words[1] = (unsigned char *)map->arenas[0].side;
 	for (i = 0; i <= EVR_HEAP_LOOKUP_MAX / EVR_HEAP_UNIT; i++)
 		heap->lookup[i] = (uint8_t)evr_heap_class_of(i * EVR_HEAP_UNIT);
 }

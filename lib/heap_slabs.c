@@ -53,7 +53,7 @@ static int slab_list_add(struct evr_heap *heap, uint32_t class_idx, struct heap_
 	struct heap_slabs *list = &heap->own->slabs[class_idx];
 	struct heap_arena *a = slab_arena(heap, &slab);
 	struct heap_slab *slabs;
-	uint32_t max;
+	uint32_t max, i;
 
 	if (list->nr == list->max) {
 		max = list->max ? 2 * list->max : 16;
@@ -65,8 +65,8 @@ static int slab_list_add(struct evr_heap *heap, uint32_t class_idx, struct heap_
 	}
 	list->slabs[list->nr++] = slab;
 	a->pos[slab.head] = list->nr;
-	if (!heap->classes[class_idx].is_side)
-		a->mine[slab.head] = (uint8_t)(class_idx + 1);
+	for (i = 0; i < heap->classes[class_idx].span; i++)
+		a->mine[slab.head + i] = (uint16_t)(i << 8 | (class_idx + 1));
 	return 0;
 }
 
@@ -74,9 +74,11 @@ static void slab_list_remove(struct evr_heap *heap, uint32_t class_idx, uint32_t
 {
 	struct heap_slabs *list = &heap->own->slabs[class_idx];
 	struct heap_slab *slab = &list->slabs[pos], *last = &list->slabs[list->nr - 1];
+	uint32_t i;
 
 	slab_arena(heap, slab)->pos[slab->head] = 0;
-	slab_arena(heap, slab)->mine[slab->head] = 0;
+	for (i = 0; i < heap->classes[class_idx].span; i++)
+		slab_arena(heap, slab)->mine[slab->head + i] = 0;
 	if (slab != last) {
 		*slab = *last;
 		slab_arena(heap, slab)->pos[slab->head] = pos + 1;

@@ -43,6 +43,7 @@ static void class_plan(struct evr_heap_class *c, uint32_t sz, uint32_t granule_s
 		align = ALIGN_MAX;
 	*c = (struct evr_heap_class){ .sz = sz, .span = 1, .is_side = sz >= granule / SIDE_WORDS };
 	c->recip = (uint32_t)((1ULL << 32) / sz + !!((1ULL << 32) % sz));
+	c->words_shift = (uint16_t)(c->is_side ? SIDE_SHIFT : granule_shift);
 	if (c->is_side) {
 		if (sz > granule / SIDE_WORDS)
 			c->span = sz > granule / 2 ? 8 : 4;
@@ -228,7 +229,7 @@ struct heap_arena *evr_heap_arena_of(struct heap_map *map, uint64_t off)
 }
 
 /* The own word that says what this granule is part of, and of which granule it is. */
-static uint64_t head_of(const struct heap_arena *a, uint32_t granule, uint32_t *head)
+static inline uint64_t head_of(const struct heap_arena *a, uint32_t granule, uint32_t *head)
 {
 	uint64_t u_own = evr_a64_load_acquire(&a->own[granule]); /* HEAP-SLAB */
 
@@ -240,29 +241,23 @@ static uint64_t head_of(const struct heap_arena *a, uint32_t granule, uint32_t *
 }
 
 /* Fill in all but off and ctl. */
-static int head_read(const struct heap_map *map, struct heap_block *b, uint32_t granule)
+static inline int head_read(const struct heap_map *map, struct heap_block *b, uint32_t granule)
 {
 	uint32_t arg = heap_own_arg(b->u_own), span;
+	uint64_t kind = heap_own_kind(b->u_own);
 
-	switch (heap_own_kind(b->u_own)) {
-	case OWN_SLAB:
-	case OWN_ORPHAN:
+	if (__builtin_expect(kind == OWN_SLAB || kind == OWN_ORPHAN, 1)) {
 		if (arg >= map->classes_nr)
 			return -EBADMSG;
 		b->class_idx = arg;
 		b->sz = map->classes[arg].sz;
 		span = map->classes[arg].span;
-		break;
-	case OWN_RUN:
+	} else if (kind == OWN_RUN) {
 		b->class_idx = map->classes_nr;
 		b->sz = (uint64_t)arg << map->granule_shift;
 		span = arg;
-		break;
-	case OWN_FREE:
-	case OWN_CLAIM:
-		return -ESTALE;
-	default:
-		return -EBADMSG;
+	} else {
+		return kind == OWN_FREE || kind == OWN_CLAIM ? -ESTALE : -EBADMSG;
 	}
 	if (!span || span > b->arena->granules - b->head)
 		return -EBADMSG;
@@ -270,7 +265,7 @@ static int head_read(const struct heap_map *map, struct heap_block *b, uint32_t 
 }
 
 /* @idx: of the block in its slab; 0 of a run. */
-static void block_at(const struct heap_map *map, struct heap_block *b, uint32_t idx)
+static inline void block_at(const struct heap_map *map, struct heap_block *b, uint32_t idx)
 {
 	const struct evr_heap_class *c = &map->classes[b->class_idx];
 	uint64_t start = (uint64_t)b->head << map->granule_shift;
@@ -284,6 +279,20 @@ static void block_at(const struct heap_map *map, struct heap_block *b, uint32_t 
 		b->ctl = (struct evr_a64 *)(b->arena->data + start) + idx;
 }
 
+/* The block of a slab that has the byte at @in. Return: its index; blocks: none has it. */
+static inline uint32_t block_idx(const struct evr_heap_class *c, uint64_t in)
+{
+	uint64_t idx;
+
+	in -= c->first;
+	/* Below the first block it has wrapped around. */
+	if (in >= (uint64_t)c->blocks * c->sz)
+		return c->blocks;
+	/* At a block's start exact; within one perhaps one too many, recip being rounded up. */
+	idx = in * c->recip >> 32;
+	return (uint32_t)(idx - (idx * c->sz > in));
+}
+
 int evr_heap_locate(struct heap_map *map, uint64_t off, bool exact, struct heap_block *b)
 {
 	const struct evr_heap_class *c;
@@ -291,20 +300,22 @@ int evr_heap_locate(struct heap_map *map, uint64_t off, bool exact, struct heap_
 	uint64_t in;
 	int err;
 
-	b->arena = evr_heap_arena_of(map, off);
+	b->arena = &map->arenas[0];
+	if (__builtin_expect(off - b->arena->data_off >= b->arena->data_sz, 0))
+		b->arena = evr_heap_arena_of(map, off);
 	if (!b->arena)
 		return -ESTALE;
-	granule = (uint32_t)((off - b->arena->data_off) >> map->granule_shift);
+	in = off - b->arena->data_off;
+	granule = (uint32_t)(in >> map->granule_shift);
 	b->u_own = head_of(b->arena, granule, &b->head);
 	err = head_read(map, b, granule);
 	if (err)
 		return err;
-	in = off - b->arena->data_off - ((uint64_t)b->head << map->granule_shift);
 	if (!heap_block_is_run(map, b)) {
 		c = &map->classes[b->class_idx];
-		if (in < c->first || (in - c->first) / c->sz >= c->blocks)
+		idx = block_idx(c, in - ((uint64_t)b->head << map->granule_shift));
+		if (idx == c->blocks)
 			return -ESTALE;
-		idx = (uint32_t)((in - c->first) / c->sz);
 	}
 	block_at(map, b, idx);
 	return !exact || b->off == off ? 0 : -ESTALE;

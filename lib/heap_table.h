@@ -14,6 +14,9 @@
 #define HEAP_LAYOUT_NAME 0xffffffffffffULL
 #define CHUNK 64 /* granules whose bits share a word */
 #define SIDE_WORDS 8 /* control words outside of slabs, for each granule */
+#define SIDE_SHIFT 6
+EVR_STATIC_ASSERT(SIDE_WORDS * 8 == 1 << SIDE_SHIFT, "bytes of a granule's side words");
+EVR_STATIC_ASSERT(EVR_HEAP_CLASSES_MAX < 256, "class + 1 in a byte");
 #define TOUCH_BITS 48
 /* A CAS that others make fail so often has met nonsense, not contention. */
 #define HEAP_TRIES_MAX 1000
@@ -133,7 +136,7 @@ struct heap_arena {
 	uint64_t off, data_off, data_sz; /* bytes, in the segment */
 	uint32_t granules, chunks, touch_words;
 	/* Of the handle; NULL when there is none. */
-	uint8_t *mine; /* see struct evr_heap */
+	uint16_t *mine; /* see struct evr_heap */
 	uint32_t *pos; /* place + 1 of a slab in its list; 0: not ours */
 };
 

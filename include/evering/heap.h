@@ -89,7 +89,8 @@ struct evr_heap_class {
 	uint32_t blocks; /* in a slab */
 	uint32_t recip; /* ceil(2^32 / sz) */
 	uint32_t span; /* granules of a slab */
-	uint32_t is_side; /* control words outside of the slab */
+	uint16_t is_side; /* control words outside of the slab */
+	uint16_t words_shift; /* bytes, as a power of two, from those of a granule to the next one's */
 };
 
 #define EVR_HEAP_CLASSES_MAX 72
@@ -103,7 +104,8 @@ struct evr_heap {
 	unsigned char *base; /* address of offset 0 of the segment */
 	uint64_t data_off; /* of the first arena, in the segment */
 	uint64_t data_sz;
-	uint8_t *mine; /* of its granules: class + 1 of a small slab of ours, or 0 */
+	uint16_t *mine; /* of its granules: {how far behind the head:8 | class + 1 of a slab of ours:8}, or 0 */
+	unsigned char *words[2]; /* of granule 0: control words in front of slabs; outside of them */
 	uint32_t granule_shift;
 	struct evr_heap_own *own;
 	uint8_t lookup[EVR_HEAP_LOOKUP_MAX / EVR_HEAP_UNIT + 1];
@@ -225,24 +227,26 @@ static inline int evr_heap_free(struct evr_heap *heap, uint64_t handle)
 	uint64_t in = (handle & EVR_HANDLE_OFF_MASK) * EVR_HEAP_UNIT - heap->data_off;
 	const struct evr_heap_class *c;
 	struct evr_heap_store *store;
-	uint64_t slab, u_ctl, idx;
+	uint64_t head, u_ctl, idx;
 	struct evr_a64 *ctl;
-	uint8_t mine;
+	uint32_t mine;
 
 	if (__builtin_expect(in >= heap->data_sz, 0))
 		return evr_heap_free_slow(heap, handle);
 	mine = heap->mine[in >> heap->granule_shift];
 	if (!mine)
 		return evr_heap_free_slow(heap, handle);
+	head = (in >> heap->granule_shift) - (mine >> 8);
+	mine &= 0xff;
 	c = &heap->classes[mine - 1];
 	store = &heap->stores[mine - 1];
-	slab = in >> heap->granule_shift << heap->granule_shift;
-	in -= slab + c->first;
+	in -= (head << heap->granule_shift) + c->first;
 	idx = (in * c->recip) >> 32;
 	/* Below the first block in wraps around, and is no block's offset either. */
 	if (__builtin_expect(idx >= c->blocks || idx * c->sz != in, 0))
 		return evr_heap_free_slow(heap, handle);
-	ctl = (struct evr_a64 *)(heap->base + heap->data_off + slab) + idx;
+	/* Which of the two is not foreseen when sizes are mixed, so no branch. */
+	ctl = (struct evr_a64 *)(heap->words[c->is_side] + (head << c->words_shift)) + idx;
 	/* Relaxed: if it is ours, then by a step of our own. */
 	u_ctl = evr_a64_load_relaxed(ctl);
 	if (__builtin_expect(((u_ctl ^ heap->live ^ (handle & EVR_CTL_GEN_MASK)) &
