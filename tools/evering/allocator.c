@@ -135,15 +135,16 @@ static void open_ring(struct stage *stage, struct evr_spsc *out, struct evr_spsc
 void allocator_remote(struct stage *stage)
 {
 	struct freeing freeing = { .stage = stage, .calls = find_calls(stage) };
+	struct piece_source source = { &freeing.calls, call_make, NULL };
 	struct evr_spsc out;
 	pthread_t thread;
 
 	open_ring(stage, &out, &freeing.ring);
 	if (pthread_create(&thread, NULL, free_all, &freeing))
 		stage_fail(stage, "thread", -EAGAIN);
-	pieces_out(stage, &out, stage->warmup, &freeing.calls, call_make);
+	pieces_out(stage, &out, stage->warmup, source);
 	stage_begin(stage);
-	pieces_out(stage, &out, stage->count, &freeing.calls, call_make);
+	pieces_out(stage, &out, stage->count, source);
 	pthread_join(thread, NULL);
 	stage_end(stage);
 	evr_spsc_close(&out);

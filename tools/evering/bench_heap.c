@@ -154,11 +154,15 @@ static void close_trade(struct stage *stage, struct trade *trade)
 static STAGE_INLINE struct evr_block trade_make(void *from, uint64_t size)
 {
 	struct trade *trade = from;
-	struct evr_block block = evr_heap_alloc(&trade->heap, size);
 
-	if (evr_heap_transfer(&trade->heap, block.handle, trade->to))
-		block.ptr = NULL;
-	return block;
+	return evr_heap_alloc(&trade->heap, size);
+}
+
+static STAGE_INLINE bool trade_send(void *from, const uint64_t *handles, uint32_t nr)
+{
+	struct trade *trade = from;
+
+	return evr_heap_transfer_many(&trade->heap, handles, nr, trade->to) == (int)nr;
 }
 
 static STAGE_INLINE uint64_t trade_see(void *from, uint64_t handle)
@@ -187,20 +191,22 @@ static STAGE_INLINE uint64_t none_see(void *from, uint64_t handle)
 	return handle;
 }
 
-static STAGE_INLINE void trade_run(struct stage *stage, piece_make *make, piece_see *see)
+static STAGE_INLINE void trade_run(struct stage *stage, piece_make *make, piece_send *send,
+				   piece_see *see)
 {
 	struct trade trade;
+	struct piece_source source = { &trade, make, send };
 	uint64_t sum = 0;
 	bool is_near = stage->side == STAGE_NEAR;
 
 	open_trade(stage, &trade);
 	if (is_near)
-		pieces_out(stage, &trade.ring, stage->warmup, &trade, make);
+		pieces_out(stage, &trade.ring, stage->warmup, source);
 	else
 		pieces_in(stage, &trade.ring, stage->warmup, &trade, see);
 	stage_begin(stage);
 	if (is_near)
-		pieces_out(stage, &trade.ring, stage->count, &trade, make);
+		pieces_out(stage, &trade.ring, stage->count, source);
 	else
 		sum = pieces_in(stage, &trade.ring, stage->count, &trade, see);
 	stage_end(stage);
@@ -210,12 +216,12 @@ static STAGE_INLINE void trade_run(struct stage *stage, piece_make *make, piece_
 
 static void trade_side(struct stage *stage)
 {
-	trade_run(stage, trade_make, trade_see);
+	trade_run(stage, trade_make, trade_send, trade_see);
 }
 
 static void alone_side(struct stage *stage)
 {
-	trade_run(stage, none_make, none_see);
+	trade_run(stage, none_make, NULL, none_see);
 }
 
 static const struct allocator libc = { NULL, "malloc", "free" };

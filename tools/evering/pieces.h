@@ -6,6 +6,8 @@
 #ifndef EVERING_PIECES_H
 #define EVERING_PIECES_H
 
+#include <errno.h>
+
 #include "stage.h"
 
 #define PIECES_MANY 100
@@ -96,9 +98,18 @@ static STAGE_INLINE void pieces_run(struct stage *stage, void *from, pieces_loop
 #define PIECES_BATCH 32
 
 typedef uint64_t piece_see(void *from, uint64_t handle);
+/* Names the receiver in blocks that are about to be published. */
+typedef bool piece_send(void *from, const uint64_t *handles, uint32_t nr);
+
+/* What gives out blocks; send: NULL where whoever has the address may free. */
+struct piece_source {
+	void *from;
+	piece_make *make;
+	piece_send *send;
+};
 
 static STAGE_INLINE void pieces_out(struct stage *stage, struct evr_spsc *ring, uint64_t count,
-				    void *from, piece_make *make)
+				    struct piece_source source)
 {
 	uint64_t handles[PIECES_BATCH];
 
@@ -106,7 +117,9 @@ static STAGE_INLINE void pieces_out(struct stage *stage, struct evr_spsc *ring, 
 		uint32_t nr = (uint32_t)(left < PIECES_BATCH ? left : PIECES_BATCH);
 
 		for (uint32_t i = 0; i < nr; i++)
-			handles[i] = piece_get(stage, from, stage->size, make).handle;
+			handles[i] = piece_get(stage, source.from, stage->size, source.make).handle;
+		if (source.send && !source.send(source.from, handles, nr))
+			stage_fail(stage, "receiver", -ESTALE);
 		for (uint32_t done = 0; done < nr;) {
 			uint32_t put = evr_spsc_push(ring, handles + done, nr - done);
 
