@@ -18,6 +18,8 @@ OUT=$WORK/out
 ERR=$WORK/err
 # No other test, nor another run of this one, has these names.
 PREFIX=cli-$$
+# To listen at; below those that the kernel gives to whoever connects (ip_local_port_range).
+PORT=$((12000 + $$ % 20000))
 
 case_nr=0
 case_name=

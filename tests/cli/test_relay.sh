@@ -12,7 +12,6 @@ BACK=$WORK/back
 GOT=$WORK/got
 ECHO=$WORK/echo.sock
 DOOR=$WORK/door.sock
-PORT=$((20000 + $$ % 20000))
 
 is_socket() { [ -S "$1" ]; }
 is_gone() { timeout "$SECONDS_MAX" "$EVERING_TOOL" info "$1" >/dev/null 2>&1 && bad "$1 is still there"; }

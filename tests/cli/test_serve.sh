@@ -8,7 +8,6 @@
 NAME=$(uri a)
 DIR=$WORK/dir
 GOT=$WORK/got
-PORT=$((20000 + $$ % 20000))
 
 mkdir -p "$DIR/sub"
 : >"$DIR/empty"
