@@ -70,14 +70,15 @@ verdict()	# name, file of complaints
 # their exit status, which is Meson's judgement.
 meson_test()	# name, build directory, options of meson test...
 {
-	local rc=0 suites=("${@:3}")
+	local rc=0 suites=("${@:3}") log=testlog-${1//[^A-Za-z0-9]/-}
 
 	[ "$EVR_LONG" != 0 ] || suites+=(--no-suite long)
 	echo "# $1 ..."
-	rm -f "$2/meson-logs/testlog.txt"
-	CMOCKA_MESSAGE_OUTPUT=TAP meson test -C "$2" --no-rebuild --num-processes 2 --timeout-multiplier 3 \
+	# A log of its own: two stages may run tests of one tree.
+	rm -f "$2/meson-logs/$log.txt"
+	CMOCKA_MESSAGE_OUTPUT=TAP meson test -C "$2" --logbase "$log" --no-rebuild --num-processes 2 --timeout-multiplier 3 \
 		"${suites[@]}" || rc=$?
-	tests/ci/meson-tap "$2/meson-logs/testlog.txt"
+	tests/ci/meson-tap "$2/meson-logs/$log.txt" || rc=1
 	if [ $rc = 0 ]; then echo "ok - $1 (meson test)"; else echo "not ok - $1 (meson test, status $rc)"; fi
 	return $rc
 }

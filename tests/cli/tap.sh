@@ -182,7 +182,9 @@ random()
 
 same()
 {
-	cmp -s "$1" "$2" || bad "$1 ($(size_of "$1") bytes) and $2 ($(size_of "$2") bytes) differ"
+	cmp -s "$1" "$2" && return
+	bad "$1 ($(size_of "$1") bytes) and $2 ($(size_of "$2") bytes) differ; where, octal:"
+	cmp -l "$1" "$2" 2>/dev/null | head -n 8 | sed 's/^/#   | /'
 }
 
 finish()
