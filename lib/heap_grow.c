@@ -11,6 +11,13 @@
 #define ARENA_UNIT 4096ULL
 #define ARENA_SZ_BITS 28
 
+/*
+ * Known limit: who dies between the segment's growth and the CAS leaves memory that no heap
+ * has, until the segment goes. An intent in the heap would not tell a reaper whose it is:
+ * anybody may grow the segment, before the death or after it. That takes a tag that comes
+ * with the growth itself: on the device stored by the kernel before the new size is
+ * published, on the local backend in a log of growths whose entry is the commit.
+ */
 int evr_heap_grow(struct evr_heap *heap, uint64_t bytes)
 {
 	struct heap_map *map;
