@@ -231,6 +231,20 @@ static struct evr_bcast_seat *seat_claim(struct evr_bcast *b)
 }
 
 /* See the top of the file. */
+void evr_bcast_begin(struct evr_bcast *b)
+{
+	struct evr_lane *l = &b->lane;
+
+	evr_fence(); /* BCAST-SEAT */
+	l->pos = evr_a64_load_acquire(&l->other->pos); /* LANE-DATA */
+	l->limit = l->pos;
+	b->first = l->pos;
+	evr_a64_store_relaxed(&l->mine->pos, l->pos);
+	evr_a64_store_release(&l->mine->partner, l->held); /* BCAST-SEAT */
+	/* It may have gone to sleep because it did not know where we begin. */
+	evr_lane_ring(l);
+}
+
 static void seat_join(struct evr_bcast *b)
 {
 	struct evr_lane *l = &b->lane;
@@ -239,15 +253,8 @@ static void seat_join(struct evr_bcast *b)
 	l->owner = &b->seat->owner;
 	l->mine = &b->seat->side;
 	l->registered = evr_park_register();
-	evr_fence(); /* BCAST-SEAT */
-	l->pos = evr_a64_load_acquire(&l->other->pos); /* LANE-DATA */
-	l->limit = l->pos;
-	b->first = l->pos;
-	evr_a64_store_relaxed(&l->mine->pos, l->pos);
-	evr_a64_store_release(&l->mine->partner, l->held); /* BCAST-SEAT */
+	evr_bcast_begin(b);
 	evr_lane_count(&l->mine->counts.opens, 1);
-	/* It may have gone to sleep because it did not know where we begin. */
-	evr_lane_ring(l);
 }
 
 static int seat_take(struct evr_bcast *b)

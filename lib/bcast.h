@@ -32,6 +32,9 @@ void evr_bcast_gate(struct evr_bcast *b, uint64_t want);
 /* bcast.c: is the object what it was? An observer keeps nobody from removing it. */
 bool evr_bcast_is_there(struct evr_bcast *b);
 
+/* bcast.c: the seat is ours: where this subscriber begins. */
+void evr_bcast_begin(struct evr_bcast *b);
+
 /* bcast.c: the writer waits no more for the seat, or slot, @at, whose owner word was @owner. */
 bool evr_bcast_unseat(struct evr_bcast *b, uint32_t at, uint64_t owner);
 

@@ -435,14 +435,7 @@ int evr_bcast_far_sit(struct evr_bcast *b)
 	evr_a64_store_relaxed(&l->mine->base, b->home.incarnation);
 	evr_a64_store_relaxed(&l->mine->origin, origin_word(&l->object));
 	evr_dir_turn(l->peer); /* LANE-MEET */
-	evr_fence(); /* BCAST-SEAT */
-	l->pos = evr_a64_load_acquire(&l->other->pos); /* LANE-DATA */
-	l->limit = l->pos;
-	b->first = l->pos;
-	evr_a64_store_relaxed(&l->mine->pos, l->pos);
-	evr_a64_store_release(&l->mine->partner, l->held); /* BCAST-SEAT */
-	/* It may have gone to sleep because it did not know where we begin. */
-	evr_lane_ring(l);
+	evr_bcast_begin(b);
 	return 0;
 }
 

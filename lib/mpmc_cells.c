@@ -417,13 +417,14 @@ static inline bool one_move(struct evr_mpmc *q, enum evr_role role, void *to, co
 	return true;
 }
 
-static uint32_t push_run(struct evr_mpmc *q, const uint8_t *from, uint32_t nr)
+/* Both ways: with the role a constant it is one of the two. */
+static ALWAYS_INLINE uint32_t run_move(struct evr_mpmc *q, uint32_t nr, struct ending e)
 {
-	struct ending e = { .role = EVR_PRODUCER, .from = from, .sz = 8 };
 	uint64_t pos = 0;
-	uint32_t run = cells_claim(q, EVR_PRODUCER, 1, nr, &pos);
+	uint32_t run = cells_claim(q, e.role, 1, nr, &pos);
 
 	if (q->elem_sz == 8) {
+		e.sz = 8;
 		cells_settle(q, pos, run, e);
 	} else {
 		e.sz = q->elem_sz;
@@ -432,19 +433,14 @@ static uint32_t push_run(struct evr_mpmc *q, const uint8_t *from, uint32_t nr)
 	return run;
 }
 
+static uint32_t push_run(struct evr_mpmc *q, const uint8_t *from, uint32_t nr)
+{
+	return run_move(q, nr, (struct ending){ .role = EVR_PRODUCER, .from = from });
+}
+
 static uint32_t pop_run(struct evr_mpmc *q, uint8_t *to, uint32_t nr)
 {
-	struct ending e = { .role = EVR_CONSUMER, .to = to, .sz = 8 };
-	uint64_t pos = 0;
-	uint32_t run = cells_claim(q, EVR_CONSUMER, 1, nr, &pos);
-
-	if (q->elem_sz == 8) {
-		cells_settle(q, pos, run, e);
-	} else {
-		e.sz = q->elem_sz;
-		cells_settle(q, pos, run, e);
-	}
-	return run;
+	return run_move(q, nr, (struct ending){ .role = EVR_CONSUMER, .to = to });
 }
 
 uint32_t evr_mpmc_push(struct evr_mpmc *queue, const void *elems, uint32_t nr)

@@ -111,4 +111,28 @@ static inline void drain(struct state *s, uint32_t i, uint64_t pos)
 	MODEL_CHECK(s->b[i].lane.pos == pos);
 }
 
+/* A writer and a subscriber of their own that sleep, as processes 0 and 1. */
+static inline void push_wait_and_close(struct evr_peer *peer, void *state)
+{
+	struct state *s = state;
+	struct elem elems[3] = { { 0, 0 }, { 1, 1 }, { 2, 2 } };
+
+	MODEL_CHECK(evr_bcast_push_wait(&s->b[0], &s->waiters[0], elems, 3, EVR_NO_DEADLINE) == 3);
+	s->published = 3;
+	evr_bcast_close(&s->b[0]);
+}
+
+static inline void pop_wait_to_the_end(struct evr_peer *peer, void *state)
+{
+	struct state *s = state;
+	struct elem elems[4];
+	int got;
+
+	while ((got = evr_bcast_pop_wait(&s->b[1], &s->waiters[1], elems, 2, EVR_NO_DEADLINE)) > 0)
+		are_whole(s, 1, elems, (uint32_t)got);
+	MODEL_CHECK(got == -EPIPE || (model_died(0) && got == -EOWNERDEAD));
+	MODEL_CHECK(!evr_bcast_lost(&s->b[1]) && s->b[1].lane.pos >= s->published);
+	are_whole(s, 1, elems, 0);
+}
+
 #endif

@@ -99,28 +99,6 @@ static void setup_sleep(void *state)
 	MODEL_CHECK(evr_bcast_far_is_noted(&s->b[1]));
 }
 
-static void push_wait_and_close(struct evr_peer *peer, void *state)
-{
-	struct state *s = state;
-	struct elem elems[3] = { { 0, 0 }, { 1, 1 }, { 2, 2 } };
-
-	MODEL_CHECK(evr_bcast_push_wait(&s->b[0], &s->waiters[0], elems, 3, EVR_NO_DEADLINE) == 3);
-	s->published = 3;
-	evr_bcast_close(&s->b[0]);
-}
-
-static void pop_wait_to_the_end(struct evr_peer *peer, void *state)
-{
-	struct state *s = state;
-	struct elem elems[4];
-	int got;
-
-	while ((got = evr_bcast_pop_wait(&s->b[1], &s->waiters[1], elems, 2, EVR_NO_DEADLINE)) > 0)
-		are_whole(s, 1, elems, (uint32_t)got);
-	MODEL_CHECK(got == -EPIPE || (model_died(0) && got == -EOWNERDEAD));
-	MODEL_CHECK(!evr_bcast_lost(&s->b[1]) && s->b[1].lane.pos >= s->published);
-}
-
 SCENARIO(bcast_far_sleep) = {
 	.name = "bcast-far-sleep",
 	.flags = MODEL_ISOLATED,

@@ -106,18 +106,37 @@ static void lease_in_an_isolated_segment_comes_back(void **state)
 	far_close(&two);
 }
 
+/* A word of the record @r, which has come in @m, is another: an error, or what was lent. */
+static void take_changed(struct evr_channel *ch, struct evr_message *m, struct evr_lease_record *r)
+{
+	struct evr_lease lease;
+	void *data = m->data, *ptr;
+	int err = evr_lease_take(&lease, ch, m);
+
+	if (err) {
+		assert_int_equal(err, -EBADMSG);
+		assert_ptr_equal(m->data, data);
+		evr_channel_release(ch, m);
+		return;
+	}
+	/* Changed after it was copied: that changes nothing. */
+	memset(r, 0xff, sizeof(*r));
+	err = evr_lease_map(&lease, NULL, &ptr);
+	if (!err)
+		assert_true(lease.record.ino && *(uint8_t *)ptr < 251);
+	evr_lease_release(&lease);
+}
+
 /* A lender of whom the region is all that it can write: whatever the record says. */
 static void lease_hostile_record_in_an_isolated_segment_maps_nothing(void **state)
 {
 	static const uint64_t values[] = { 0, 1, UINT64_MAX, INT64_MAX, 1ULL << 62, 0x30 };
 	struct evr_lease_record *r;
-	struct evr_lease lease;
 	struct evr_message m;
 	struct far_two two;
 	uint8_t *map;
 	size_t i, v;
-	void *ptr;
-	int fd, err, before;
+	int fd, before;
 
 	(void)state;
 	far_open(&two);
@@ -130,18 +149,7 @@ static void lease_hostile_record_in_an_isolated_segment_maps_nothing(void **stat
 			r = evr_heap_resolve(&two.a.heap, m.handle, NULL);
 			assert_non_null(r);
 			((uint64_t *)r)[i] = values[v];
-			err = evr_lease_take(&lease, &two.b, &m);
-			if (err) {
-				assert_int_equal(err, -EBADMSG);
-				evr_channel_release(&two.b, &m);
-			} else {
-				/* Changed after it was copied: that changes nothing. */
-				memset(r, 0xff, sizeof(*r));
-				err = evr_lease_map(&lease, NULL, &ptr);
-				if (!err)
-					assert_true(lease.record.ino && *(uint8_t *)ptr < 251);
-				evr_lease_release(&lease);
-			}
+			take_changed(&two.b, &m, r);
 			assert_int_equal(evr_channel_collect(&two.a.ch), 1);
 			assert_int_equal(evr_lender_collect(&two.a.lender), 1);
 			assert_int_equal(fds_open(), before);
@@ -155,15 +163,12 @@ static void lease_hostile_record_maps_nothing(void **state)
 {
 	const size_t words = sizeof(struct evr_lease_record) / 8;
 	static const uint64_t values[] = { 0, 1, UINT64_MAX, INT64_MAX, 1ULL << 62, 0x30 };
-	struct evr_lease_record *r;
-	struct evr_lease lease;
 	struct evr_message m;
 	struct two two;
 	uint64_t *at;
 	uint8_t *map;
 	size_t i, v;
-	void *ptr;
-	int fd, err, before;
+	int fd, before;
 
 	two_open(&two, *state);
 	fd = memfd_filled(&map);
@@ -174,20 +179,7 @@ static void lease_hostile_record_maps_nothing(void **state)
 			assert_int_equal(evr_channel_recv(&two.b.ch, &m), 0);
 			at = (uint64_t *)m.data + i;
 			*at = values[v];
-			r = m.data;
-			err = evr_lease_take(&lease, &two.b.ch, &m);
-			if (err) {
-				assert_int_equal(err, -EBADMSG);
-				assert_ptr_equal(m.data, r);
-				evr_channel_release(&two.b.ch, &m);
-			} else {
-				/* Changed after it was copied: that changes nothing. */
-				memset(r, 0xff, sizeof(*r));
-				err = evr_lease_map(&lease, NULL, &ptr);
-				if (!err)
-					assert_true(lease.record.ino && *(uint8_t *)ptr < 251);
-				evr_lease_release(&lease);
-			}
+			take_changed(&two.b.ch, &m, m.data);
 			assert_int_equal(evr_lender_collect(&two.a.lender), 1);
 			assert_int_equal(fds_open(), before);
 		}
