@@ -119,6 +119,11 @@ static void take_changed(struct evr_channel *ch, struct evr_message *m, struct e
 		evr_channel_release(ch, m);
 		return;
 	}
+	assert_true(lease.record.layout == EVR_LEASE_LAYOUT);
+	assert_true(lease.record.sz && lease.record.sz <= INT64_MAX &&
+		    lease.record.off <= INT64_MAX);
+	assert_false(lease.record.flags & ~(uint32_t)EVR_LEASE_READ_ONLY);
+	assert_false(lease.record.uri[sizeof(lease.record.uri) - 1]);
 	/* Changed after it was copied: that changes nothing. */
 	memset(r, 0xff, sizeof(*r));
 	err = evr_lease_map(&lease, NULL, &ptr);
