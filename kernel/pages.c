@@ -25,6 +25,7 @@
 #define SEEDS_MAX 8	/* runs that are tried to be completed */
 #define FILL_TRIES 4
 #define HUNT_MORE_MIN 8U	/* blocks */
+#define HUNT_PAST_MIN 128U	/* blocks between others, past which more may be free */
 #define LIMBO_PERIOD HZ
 
 /* Blocks allocated but not yet anybody's. */
@@ -95,15 +96,18 @@ static struct evering_run hunt_sort(struct hunt *hunt)
 
 /*
  * How many blocks may be taken in the hope that a run becomes complete: a quarter more,
- * unless it must be and luck is the only way.
+ * unless it must be. The allocator hands out free blocks between others before it breaks
+ * larger pieces, so these are to be got past; and without filling, luck is the only way.
  */
 static u32 hunt_limit(const struct hunt *hunt)
 {
-	u32 want = hunt->want, more = want / 4;
+	u32 want = hunt->want, more = max(want / 4, HUNT_MORE_MIN);
 
 	if (hunt->contiguous && !EVERING_HAS_CONTIG_FILL)
 		more = want + want / 2;
-	return want + max(more, HUNT_MORE_MIN);
+	if (hunt->contiguous)
+		more = max(more, HUNT_PAST_MIN);
+	return want + more;
 }
 
 /* Gives back all but nr blocks, those of the longest runs. */

@@ -270,6 +270,39 @@ static void contiguous_between_blocks_refused(void **state)
 	restore_limits();
 }
 
+#define SINGLES 40
+
+/*
+ * The allocator hands out the free blocks between held ones before it breaks a larger
+ * piece of memory: who looks at a few only sees these. There is room enough behind them.
+ */
+static void contiguous_past_single_blocks(void **state)
+{
+	struct ev_shape piece = { .shared_size = EV_BLOCK, .peers_max = 1 };
+	int pieces[2 * SINGLES];
+	uint64_t free_bytes;
+	unsigned int i;
+
+	(void)state;
+	for (i = 0; i < 2 * SINGLES; i++)
+		pieces[i] = ev_create(&piece);
+	for (i = 0; i < 2 * SINGLES; i += 2)
+		close(pieces[i]);
+	free_bytes = meminfo("MemFree:");
+	for (i = 0; i < 2; i++) {
+		struct evering_segment_create arg;
+
+		EV_CHECK(free_bytes > 4 * sizes[i + 1]);
+		EV_EQ(create(sizes[i + 1], EVERING_SEGMENT_F_CONTIGUOUS, &arg), 0);
+		EV_EQ(arg.extents, 1);
+		EV_EQ(expect_true_extents(arg.fd), 1);
+		close(arg.fd);
+	}
+	for (i = 1; i < 2 * SINGLES; i += 2)
+		close(pieces[i]);
+	EV_EQ(ev_info().total_bytes, 0);
+}
+
 /* What alloc_contig_range() was asked for and answered, once the probe is set. */
 #define TRACING "/sys/kernel/tracing/"
 #define PROBE "r:evering_test/emptied alloc_contig_range_noprof kind=$arg3:u32 ret=$retval:s32\n"
@@ -520,6 +553,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(contiguous_phys_needs_privilege),
 		cmocka_unit_test(contiguous_more_than_memory),
 		cmocka_unit_test(contiguous_between_blocks_refused),
+		cmocka_unit_test(contiguous_past_single_blocks),
 		cmocka_unit_test(contiguous_checkerboard),
 		cmocka_unit_test(contiguous_full_page_cache),
 		/* Last: it pins what the others would have to move. */
