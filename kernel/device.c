@@ -25,6 +25,8 @@ static_assert(sizeof(struct evering_segment_list) == 24);
 static_assert(sizeof(struct evering_extent) == 32);
 static_assert(sizeof(struct evering_segment_extents) == 24);
 static_assert(sizeof(struct evering_segment_grow) == 32);
+static_assert(sizeof(struct evering_growth) == 24);
+static_assert(sizeof(struct evering_segment_growths) == 24);
 static_assert(sizeof(struct evering_peer_attach) == 40);
 static_assert(sizeof(struct evering_peer_invite) == 24);
 static_assert(sizeof(struct evering_peer_detach) == 8);
@@ -59,6 +61,7 @@ static const struct evering_command segment_commands[] = {
 	EVERING_COMMAND(INFO, info, 0, evering_call_info),
 	EVERING_COMMAND(SEGMENT_INFO, segment_info, 0, evering_call_segment_info),
 	EVERING_COMMAND(SEGMENT_EXTENTS, segment_extents, 0, evering_call_extents),
+	EVERING_COMMAND(SEGMENT_GROWTHS, segment_growths, 0, evering_call_growths),
 	EVERING_COMMAND(SEGMENT_PUBLISH, segment_publish, EVERING_RIGHT_ADMIN,
 			evering_call_publish),
 	EVERING_COMMAND(SEGMENT_UNPUBLISH, segment_unpublish, EVERING_RIGHT_ADMIN,
@@ -78,6 +81,7 @@ static const struct evering_command peer_commands[] = {
 	EVERING_COMMAND(INFO, info, 0, evering_call_info),
 	EVERING_COMMAND(SEGMENT_INFO, segment_info, 0, evering_call_segment_info),
 	EVERING_COMMAND(SEGMENT_EXTENTS, segment_extents, 0, evering_call_extents),
+	EVERING_COMMAND(SEGMENT_GROWTHS, segment_growths, 0, evering_call_growths),
 	EVERING_COMMAND(PEER_DETACH, peer_detach, 0, evering_call_detach),
 	EVERING_COMMAND(PEER_LIST, peer_list, 0, evering_call_peer_list),
 	EVERING_COMMAND(PEER_REAPED, peer_reaped, EVERING_RIGHT_WRITE, evering_call_reaped),
@@ -236,7 +240,7 @@ long evering_call_info(struct evering_call *call)
 	evering_limbo_sweep();
 	evering_limits_get(&limits);
 	info->abi_version = EVERING_ABI_VERSION;
-	info->features = 0;
+	info->features = EVERING_FEAT_GROW_TAG;
 	if (IS_ENABLED(CONFIG_IO_URING)) {
 		info->features |= EVERING_FEAT_URING_RING;
 		if (EVERING_HAS_URING_WAIT)

@@ -268,6 +268,7 @@ struct evering_segment {
 	struct evering_memory *memory;
 	struct page *status_page[EVERING_STATUS_PAGES_MAX];
 	struct mutex grow_mutex;	/* one growth at a time */
+	u32 growths_max;		/* room in growths; protected by grow_mutex */
 	struct list_head list;		/* of all segments */
 
 	/* Protected by names_mutex. */
@@ -283,6 +284,8 @@ struct evering_segment {
 	spinlock_t lock;
 	struct evering_geometry geometry;
 	struct evering_slots *slots;
+	struct evering_growth *growths;	/* what was appended; also written under grow_mutex only */
+	u32 growths_nr;
 };
 
 /* What a segment fd may do. */
@@ -313,6 +316,7 @@ extern const struct file_operations evering_segment_fops;
 /* ---- grow.c ---- */
 
 long evering_call_grow(struct evering_call *call);
+long evering_call_growths(struct evering_call *call);
 
 /* ---- names.c ---- */
 

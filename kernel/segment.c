@@ -84,6 +84,7 @@ static void segment_free(struct evering_segment *segment)
 		for (i = 0; i < segment->slots->nr; i++)
 			put_pid(segment->slots->slot[i].pid);
 	kvfree(segment->slots);
+	kvfree(segment->growths);
 	evering_memory_destroy(segment->memory);
 	put_user_ns(segment->user_ns);
 	evering_segment_uncount();

@@ -37,6 +37,7 @@
 #define EVERING_FEAT_CONTIG_FILL	(1ULL << 3) /* holes of a run can be filled by migration */
 #define EVERING_FEAT_BACKING_SHMEM	(1ULL << 4) /* EVERING_BACKING_SHMEM is there */
 #define EVERING_FEAT_HUGE_MAPPING	(1ULL << 5) /* 2 MiB blocks are mapped by one entry */
+#define EVERING_FEAT_GROW_TAG		(1ULL << 6) /* GROW takes a tag, GROWTHS tells it */
 
 /* Rights of a segment fd (what may be done with it) and of a peer. They only shrink. */
 #define EVERING_RIGHT_OBSERVE	(1U << 0) /* attach as observer: map everything read-only */
@@ -187,13 +188,32 @@ struct evering_segment_extents {
 	__aligned_u64 entries;		/* pointer to struct evering_extent[nr] */
 };
 
+/* GROW flags */
+#define EVERING_GROW_F_TAG	(1U << 0) /* offset is a tag on the way in */
+#define EVERING_GROW_F_ALL	0x1U
+
 /* Segment fd with GROW: append memory that every writer may write. */
 struct evering_segment_grow {
 	__u32 size;
-	__u32 flags;			/* 0 */
+	__u32 flags;			/* EVERING_GROW_F_* */
 	__aligned_u64 bytes;		/* multiple of the block size */
-	__aligned_u64 offset;		/* out: where the new range starts */
+	__aligned_u64 offset;		/* in: the tag, with F_TAG; out: start of the new range */
 	__aligned_u64 segment_size;	/* out */
+};
+
+struct evering_growth {
+	__aligned_u64 offset;		/* in the segment, bytes */
+	__aligned_u64 length;		/* bytes */
+	__aligned_u64 tag;		/* as GROW was given it; 0 = none */
+};
+
+/* Segment or peer fd: what GROW has appended, by ascending offset. */
+struct evering_segment_growths {
+	__u32 size;
+	__u32 first;			/* in: index of the first wanted */
+	__u32 nr;			/* in: room in entries; out: written */
+	__u32 total;			/* out */
+	__aligned_u64 entries;		/* pointer to struct evering_growth[nr] */
 };
 
 /* ATTACH flags */
@@ -333,6 +353,7 @@ struct evering_bell_bind {
 #define EVERING_IOC_SEGMENT_UNPUBLISH \
 	_IOW(EVERING_IOC_MAGIC, 0x16, struct evering_segment_unpublish)
 #define EVERING_IOC_SEGMENT_GROW	_IOWR(EVERING_IOC_MAGIC, 0x17, struct evering_segment_grow)
+#define EVERING_IOC_SEGMENT_GROWTHS _IOWR(EVERING_IOC_MAGIC, 0x18, struct evering_segment_growths)
 #define EVERING_IOC_PEER_ATTACH		_IOWR(EVERING_IOC_MAGIC, 0x20, struct evering_peer_attach)
 #define EVERING_IOC_PEER_INVITE		_IOWR(EVERING_IOC_MAGIC, 0x21, struct evering_peer_invite)
 #define EVERING_IOC_PEER_DETACH		_IOW(EVERING_IOC_MAGIC, 0x22, struct evering_peer_detach)

@@ -115,6 +115,16 @@ static void fill_grow(struct stage *stage, void *p)
 	arg->bytes = EV_BLOCK;
 }
 
+static void fill_growths(struct stage *stage, void *p)
+{
+	struct evering_segment_growths *arg = p;
+
+	EV_EQ(ev_grow(stage->fd[ON_SEGMENT], EV_BLOCK, NULL), 0);
+	arg->first = 0;
+	arg->nr = 4;
+	arg->entries = (uintptr_t)stage->entries.growth;
+}
+
 static void fill_attach(struct stage *stage, void *p)
 {
 	struct evering_peer_attach *arg = p;
@@ -226,8 +236,9 @@ const struct command commands[] = {
 	  FLAGS(segment_publish, EVERING_PUBLISH_F_KEEP), .right = EVERING_RIGHT_ADMIN },
 	{ COMMAND(SEGMENT_UNPUBLISH, segment_unpublish, SEGMENT, fill_unpublish),
 	  FLAGS(segment_unpublish, 0), .right = EVERING_RIGHT_ADMIN },
-	{ COMMAND(SEGMENT_GROW, segment_grow, SEGMENT, fill_grow), FLAGS(segment_grow, 0),
-	  .right = EVERING_RIGHT_GROW },
+	{ COMMAND(SEGMENT_GROW, segment_grow, SEGMENT, fill_grow),
+	  FLAGS(segment_grow, EVERING_GROW_F_ALL), .right = EVERING_RIGHT_GROW },
+	{ COMMAND(SEGMENT_GROWTHS, segment_growths, SEGMENT | PEER, fill_growths) },
 	{ COMMAND(PEER_ATTACH, peer_attach, SEGMENT, fill_attach),
 	  .reserved = { SPAN(peer_attach, __resv) }, FLAGS(peer_attach, EVERING_ATTACH_F_OBSERVER),
 	  OUT_FD(peer_attach), .right = EVERING_RIGHT_WRITE },

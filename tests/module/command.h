@@ -26,6 +26,7 @@ struct stage {
 	union {
 		struct evering_segment_entry segment[4];
 		struct evering_extent extent[4];
+		struct evering_growth growth[4];
 		struct evering_peer_entry peer[4];
 	} entries;
 };

@@ -123,6 +123,18 @@ static const struct value_case values[] = {
 	V(SEGMENT_GROW, segment_grow, bytes, 1ULL << 62, -EFBIG),
 	V(SEGMENT_GROW, segment_grow, bytes, ~0ULL, -EINVAL),
 	V(SEGMENT_GROW, segment_grow, bytes, ~(EV_BLOCK - 1), -EFBIG),
+	V2(SEGMENT_GROW, segment_grow, flags, 0, offset, 0, 0),
+	V2(SEGMENT_GROW, segment_grow, flags, EVERING_GROW_F_TAG, offset, 0, -EINVAL),
+	V2(SEGMENT_GROW, segment_grow, flags, EVERING_GROW_F_TAG, offset, 1, 0),
+	V2(SEGMENT_GROW, segment_grow, flags, EVERING_GROW_F_TAG, offset, ~0ULL, 0),
+	V(SEGMENT_GROW, segment_grow, flags, EVERING_GROW_F_ALL + 1, -EINVAL),
+
+	V(SEGMENT_GROWTHS, segment_growths, nr, 0, 0),
+	V(SEGMENT_GROWTHS, segment_growths, first, 1, 0),
+	V(SEGMENT_GROWTHS, segment_growths, first, 0xffffffff, 0),
+	V(SEGMENT_GROWTHS, segment_growths, entries, 0, -EFAULT),
+	V(SEGMENT_GROWTHS, segment_growths, entries, 1ULL << 63, -EFAULT),
+	V2(SEGMENT_GROWTHS, segment_growths, entries, 0, nr, 0, 0),
 
 	/* Slots 0 and 1 are taken, 2 is dead, 3 is free, there is no 4. */
 	V(PEER_ATTACH, peer_attach, slot, 0, -EBUSY),

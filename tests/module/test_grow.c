@@ -4,7 +4,7 @@
  * there changes, and that processes can go on while others grow.
  *
  * Seen to fail: without the new i_size on the peers' inodes, without the lock of
- * growth, and with isolated segments growing.
+ * growth, and with isolated segments growing; controls/tag-forgotten.
  */
 
 #include <sys/stat.h>
@@ -153,6 +153,98 @@ static void grow_isolated_refused(void **state)
 	close(own);
 }
 
+/* From first on, up to nr of them. */
+static uint32_t get_growths(int fd, uint32_t first, uint32_t nr, struct evering_growth *to)
+{
+	struct evering_segment_growths arg;
+
+	ev_arg(&arg);
+	arg.first = first;
+	arg.nr = nr;
+	arg.entries = (uintptr_t)to;
+	poison(to, nr * sizeof(*to));
+	EV_EQ(ev_ioctl(fd, EVERING_IOC_SEGMENT_GROWTHS, &arg), 0);
+	EV_CHECK(arg.nr <= nr);
+	EV_CHECK(is_poisoned(to + arg.nr, (nr - arg.nr) * sizeof(*to)));
+	EV_EQ(arg.nr, arg.total > first ? (arg.total - first < nr ? arg.total - first : nr) : 0);
+	return arg.total;
+}
+
+static uint64_t grow_tagged(int fd, uint64_t sz, uint64_t tag)
+{
+	struct evering_segment_grow arg;
+
+	ev_arg(&arg);
+	arg.flags = EVERING_GROW_F_TAG;
+	arg.bytes = sz;
+	arg.offset = tag;
+	EV_EQ(ev_ioctl(fd, EVERING_IOC_SEGMENT_GROW, &arg), 0);
+	EV_EQ(arg.segment_size, arg.offset + sz);
+	return arg.offset;
+}
+
+/* More than what the kernel copies at once, and than what it first had room for. */
+#define GROWTHS 70
+
+static size_t growth_sz(uint32_t i)
+{
+	return i == 1 ? 2 * EV_BLOCK : EV_BLOCK;
+}
+
+static void grow_tags_are_told(void **state)
+{
+	struct ev_peer writer = ev_attach(seg), observer = ev_attach_observer(seg);
+	const int fds[] = { seg, writer.fd, observer.fd };
+	struct evering_growth growths[GROWTHS + 1];
+	uint64_t at = ev_segment_info(seg).segment_size;
+	uint32_t i, k;
+
+	(void)state;
+	EV_EQ(get_growths(seg, 0, GROWTHS, growths), 0);
+	for (i = 0; i < GROWTHS; at += growth_sz(i++))
+		if (i % 3)
+			EV_EQ(grow_tagged(seg, growth_sz(i), ~(uint64_t)i), at);
+		else
+			EV_EQ(grow(growth_sz(i)), at);
+	for (k = 0; k < 3; k++) {
+		EV_EQ(get_growths(fds[k], 0, GROWTHS + 1, growths), GROWTHS);
+		at = ev_segment_info(seg).grown_offset;
+		for (i = 0; i < GROWTHS; at += growths[i++].length) {
+			EV_EQ(growths[i].offset, at);
+			EV_EQ(growths[i].length, growth_sz(i));
+			EV_EQ(growths[i].tag, i % 3 ? ~(uint64_t)i : 0);
+		}
+		EV_EQ(at, ev_segment_info(seg).segment_size);
+		EV_EQ(get_growths(fds[k], 65, 3, growths), GROWTHS);
+		EV_EQ(growths[0].tag, ~65ULL);
+		EV_EQ(growths[2].tag, ~67ULL);
+		get_growths(fds[k], GROWTHS - 1, 2, growths);
+		get_growths(fds[k], GROWTHS, 1, growths);
+		get_growths(fds[k], UINT32_MAX, 1, growths);
+	}
+	close(observer.fd);
+	close(writer.fd);
+}
+
+/* What has failed is not told. */
+static void grow_failed_leaves_no_entry(void **state)
+{
+	struct evering_growth growths[2];
+	struct evering_segment_grow arg;
+
+	(void)state;
+	ev_arg(&arg);
+	arg.flags = EVERING_GROW_F_TAG;
+	arg.bytes = 1ULL << 62;
+	arg.offset = 7;
+	EV_EQ(ev_ioctl(seg, EVERING_IOC_SEGMENT_GROW, &arg), -EFBIG);
+	EV_EQ(arg.offset, 7);
+	EV_EQ(get_growths(seg, 0, 2, growths), 0);
+	grow_tagged(seg, EV_BLOCK, 8);
+	EV_EQ(get_growths(seg, 0, 2, growths), 1);
+	EV_EQ(growths[0].tag, 8);
+}
+
 /* Less than a block at first: the grown range still starts at a whole block. */
 static void grow_small_segment(void **state)
 {
@@ -260,6 +352,7 @@ int main(void)
 		CASE(grow_appends_blocks),	  CASE(grow_range_mapped_by_rights),
 		CASE(grow_old_mapping_unchanged), CASE(grow_isolated_refused),
 		CASE(grow_small_segment),	  CASE(grow_under_use),
+		CASE(grow_tags_are_told),	  CASE(grow_failed_leaves_no_entry),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
