@@ -18,6 +18,13 @@
 
 #include "layout.h"
 
+/* What one call has appended: sz bytes from off on. */
+struct evr_growth {
+	uint64_t off, sz;
+};
+
+typedef int evr_growth_fn(const struct evr_growth *growth, void *arg);
+
 struct evr_backend_ops {
 	enum evr_backend backend;
 	bool (*available)(void);
@@ -39,7 +46,8 @@ struct evr_backend_ops {
 	int (*extents)(const struct evr_segment *segment, struct evr_extent *extents, uint32_t nr);
 	int (*peers)(const struct evr_segment *segment, struct evr_peer_info *infos, uint32_t nr);
 	int (*invite)(struct evr_segment *segment, uint32_t rights, uint32_t flags);
-	int (*grow)(struct evr_segment *segment, uint64_t bytes, uint64_t *off);
+	/* Append growth->sz bytes, whole blocks, and set its off. @tag: what for; 0 is nothing. */
+	int (*grow)(struct evr_segment *segment, uint64_t tag, struct evr_growth *growth);
 	int (*revoke)(struct evr_segment *segment, struct evr_peer_id id);
 
 	/* Claim a slot; set self, rights and fd of the peer. */
@@ -55,6 +63,8 @@ struct evr_backend_ops {
 	int (*reaped)(struct evr_peer *peer, struct evr_peer_id dead);
 	/* End of the segment now; what lies below it can be mapped. */
 	int (*segment_sz)(struct evr_peer *peer, uint64_t *sz);
+	/* Call each() for what was appended with this tag, until it returns not 0; returns that. */
+	int (*growths)(struct evr_peer *peer, uint64_t tag, evr_growth_fn *each, void *arg);
 
 	int (*ring)(struct evr_peer *peer, struct evr_bell *bells, uint32_t nr);
 	int (*wait)(struct evr_peer *peer, uint64_t mask, uint64_t deadline_ns,
@@ -84,6 +94,13 @@ struct evr_segment {
 	void *own; /* the backend's */
 	char name[EVR_NAME_SIZE]; /* "" when not known by a name */
 };
+
+/*
+ * segment.c: evr_segment_grow() for something: who of its users comes next finds the
+ * growth by this tag if the caller dies. A module without EVERING_FEAT_GROW_TAG
+ * forgets it. growth->sz: rounded up.
+ */
+int evr_segment_grow_for(struct evr_segment *segment, uint64_t tag, struct evr_growth *growth);
 
 void evr_segment_get(struct evr_segment *segment);
 void evr_segment_put(struct evr_segment *segment);

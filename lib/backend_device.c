@@ -434,7 +434,7 @@ static int segment_invite(struct evr_segment *segment, uint32_t rights, uint32_t
 	return err ? DEVICE_EXPLAIN(err, "invite", advice) : arg.fd;
 }
 
-static int segment_grow(struct evr_segment *segment, uint64_t bytes, uint64_t *off)
+static int segment_grow(struct evr_segment *segment, uint64_t tag, struct evr_growth *growth)
 {
 	static const struct device_advice advice[] = {
 		{ EDQUOT, "over the quota of this user (see 'evering doctor')" },
@@ -442,12 +442,22 @@ static int segment_grow(struct evr_segment *segment, uint64_t bytes, uint64_t *o
 		{ EOPNOTSUPP, "an isolated segment has no memory for all to write, so it cannot "
 			      "grow" },
 	};
-	struct evering_segment_grow arg = { .size = sizeof(arg), .bytes = bytes };
+	struct evering_segment_grow arg = {
+		.size = sizeof(arg),
+		.flags = tag ? EVERING_GROW_F_TAG : 0,
+		.bytes = growth->sz,
+		.offset = tag,
+	};
 	int err = device_call(segment->fd, EVERING_IOC_SEGMENT_GROW, &arg);
 
+	/* A module that knows no tags; it changed nothing. */
+	if (err == -EINVAL && tag) {
+		arg.flags = 0;
+		err = device_call(segment->fd, EVERING_IOC_SEGMENT_GROW, &arg);
+	}
 	if (err)
 		return DEVICE_EXPLAIN(err, "grow", advice);
-	*off = arg.offset;
+	growth->off = arg.offset;
 	return 0;
 }
 
@@ -504,6 +514,7 @@ const struct evr_backend_ops evr_device_ops = {
 	.peer_info = device_peer_info,
 	.reaped = device_reaped,
 	.segment_sz = device_segment_sz,
+	.growths = device_growths,
 	.ring = device_ring,
 	.wait = device_wait,
 	.read = device_read,

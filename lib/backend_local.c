@@ -137,35 +137,6 @@ static int segment_invite(struct evr_segment *segment, uint32_t rights, uint32_t
 	return local_file_reopen(segment->fd, O_RDONLY);
 }
 
-static int segment_grow(struct evr_segment *segment, uint64_t bytes, uint64_t *off)
-{
-	struct evr_a64 *word =
-		local_header_word(segment, offsetof(struct evering_status_header, segment_size));
-	uint64_t sz;
-	int err;
-
-	if (segment->layout.flags & EVERING_SEGMENT_F_ISOLATED)
-		return evr_fail(-EOPNOTSUPP, "an isolated segment has no memory for all to write, "
-					     "so it cannot grow");
-	err = local_file_check(segment, &sz);
-	if (!err)
-		err = local_file_check_memory(bytes);
-	if (err)
-		return err;
-	do {
-		if (bytes > (uint64_t)INT64_MAX - sz)
-			return evr_fail(-EINVAL, "a segment cannot have %" PRIu64 " bytes more",
-					bytes);
-		/* Who loses the race below has extended the file for the next round. */
-		if (fallocate(segment->fd, 0, (off_t)sz, (off_t)bytes))
-			return evr_fail(-errno, "cannot get %" PRIu64 " bytes more: %s", bytes,
-					strerror(errno));
-		/* GROW: the file is as large now; pairs with evr_layout_read(). */
-	} while (!evr_a64_cas(word, &sz, sz + bytes));
-	*off = sz;
-	return 0;
-}
-
 static int segment_revoke(struct evr_segment *segment, struct evr_peer_id id)
 {
 	return evr_fail(-EOPNOTSUPP, "the local backend cannot take memory away from a process; "
@@ -298,7 +269,7 @@ const struct evr_backend_ops evr_local_ops = {
 	.extents = segment_extents,
 	.peers = segment_peers,
 	.invite = segment_invite,
-	.grow = segment_grow,
+	.grow = local_grow,
 	.revoke = segment_revoke,
 	.attach = local_attach,
 	.detach = local_detach,
@@ -308,6 +279,7 @@ const struct evr_backend_ops evr_local_ops = {
 	.peer_info = peer_info,
 	.reaped = local_reaped,
 	.segment_sz = segment_sz,
+	.growths = local_growths,
 	.ring = local_ring,
 	.wait = local_wait,
 	.read = local_read,

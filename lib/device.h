@@ -32,6 +32,7 @@ int device_peer_info(struct evr_peer *peer, uint32_t slot, struct evr_peer_info 
 int device_peers(const struct evr_segment *segment, struct evr_peer_info *infos, uint32_t nr);
 int device_reaped(struct evr_peer *peer, struct evr_peer_id dead);
 int device_segment_sz(struct evr_peer *peer, uint64_t *sz);
+int device_growths(struct evr_peer *peer, uint64_t tag, evr_growth_fn *each, void *arg);
 int device_ring(struct evr_peer *peer, struct evr_bell *bells, uint32_t nr);
 int device_wait(struct evr_peer *peer, uint64_t mask, uint64_t deadline_ns,
 		struct evr_bells *bells);

@@ -198,6 +198,44 @@ int device_segment_sz(struct evr_peer *peer, uint64_t *sz)
 	return 0;
 }
 
+/* GROW: what lies below the size has its entry. */
+static bool has_grown(const struct evr_peer *peer)
+{
+	return evr_a64_load_acquire(
+		       (const struct evr_a64 *)(peer->base + offsetof(struct evering_status_header,
+								      segment_size))) >
+	       peer->segment->layout.grown_off;
+}
+
+int device_growths(struct evr_peer *peer, uint64_t tag, evr_growth_fn *each, void *arg)
+{
+	struct evering_growth entries[32];
+	struct evering_segment_growths list = {
+		.size = sizeof(list),
+		.entries = (uintptr_t)entries,
+	};
+	struct evr_growth growth;
+	uint32_t i;
+	int ret = 0;
+
+	if (!has_grown(peer))
+		return 0;
+	do {
+		list.nr = 32;
+		ret = device_call(peer->fd, EVERING_IOC_SEGMENT_GROWTHS, &list);
+		if (ret)
+			return device_explain(ret, "growths", NULL, 0);
+		for (i = 0; i < list.nr && !ret; i++) {
+			growth.off = entries[i].offset;
+			growth.sz = entries[i].length;
+			if (entries[i].tag == tag)
+				ret = each(&growth, arg);
+		}
+		list.first += list.nr;
+	} while (list.nr && !ret);
+	return ret;
+}
+
 /* --- bells --- */
 
 static int ring_some(struct evr_peer *peer, struct evr_bell *bells, uint32_t nr)

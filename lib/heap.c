@@ -192,8 +192,10 @@ static int heap_open(struct evr_heap *heap, struct evr_peer *peer, const struct 
 	heap->own->joined = !err && evr_peer_rights(peer) & EVR_RIGHT_WRITE;
 	if (!err)
 		err = evr_heap_map(&heap->own->map, peer, object);
-	if (!err)
+	if (!err) {
+		evr_heap_adopt(&heap->own->map);
 		err = evr_heap_prepare(heap);
+	}
 	if (err) {
 		if (heap->own->joined)
 			evr_dir_leave(peer, object);
@@ -273,7 +275,7 @@ static bool heap_has_grown(struct evr_heap *heap)
 {
 	struct heap_map *map = &heap->own->map;
 
-	if (evr_heap_map_refresh(map))
+	if (evr_heap_adopt(map))
 		return !evr_heap_prepare(heap);
 	return map->geometry.grow_sz && !evr_heap_grow(heap, map->geometry.grow_sz);
 }

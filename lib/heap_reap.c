@@ -143,6 +143,7 @@ void evr_heap_reap(struct evr_peer *peer, const struct evr_object *obj,
 
 	if (evr_heap_map(&map, peer, obj) || !map.writable)
 		return;
+	evr_heap_adopt(&map);
 	r.live = map.me;
 	for (i = 0; i < map.arenas_nr; i++)
 		for (idx = 0; idx < map.arenas[i].touch_words; idx++)

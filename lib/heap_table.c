@@ -12,8 +12,6 @@
 #define SMALL_SHIFT 12
 #define LARGE_SHIFT 15
 #define ALIGN_MAX 4096
-#define ARENA_UNIT 4096ULL
-#define ARENA_SZ_BITS 28
 
 uint32_t evr_heap_class_of(uint64_t sz)
 {
@@ -200,8 +198,8 @@ uint32_t evr_heap_map_refresh(struct heap_map *map)
 			evr_a64_load_acquire(&map->header->arenas[map->arenas_nr]); /* HEAP-ARENA */
 		if (!u_word)
 			break;
-		off = (u_word >> ARENA_SZ_BITS) * ARENA_UNIT;
-		sz = (u_word & ((1ULL << ARENA_SZ_BITS) - 1)) * ARENA_UNIT;
+		off = (u_word >> HEAP_ARENA_SZ_BITS) * HEAP_ARENA_UNIT;
+		sz = (u_word & ((1ULL << HEAP_ARENA_SZ_BITS) - 1)) * HEAP_ARENA_UNIT;
 		a = &map->arenas[map->arenas_nr];
 		*a = (struct heap_arena){ .off = off };
 		if (!arena_is_new(map, off, sz) || evr_heap_arena_plan(map, a, sz, 0)) {

@@ -117,9 +117,13 @@ struct heap_header {
 	/* Anybody writes these, rarely. */
 	EVR_ALIGNAS(EVR_LINE_SZ) struct evr_a64 orphaned; /* slabs that became orphans, ever */
 	struct evr_a64 corrupt;
-	/* {offset / 4096:36 | size / 4096:28}; each from 0 to its value once, by CAS. */
+	/* HEAP_ARENA_UNITs {offset:36 | size:28}; each from 0 to its value once, by CAS. */
 	EVR_ALIGNAS(EVR_LINE_SZ) struct evr_a64 arenas[EVR_HEAP_ARENAS_MAX];
 };
+
+#define HEAP_ARENA_UNIT 4096ULL
+#define HEAP_ARENA_OFF_BITS 36
+#define HEAP_ARENA_SZ_BITS 28
 
 EVR_STATIC_ASSERT(sizeof(struct heap_geometry) == EVR_LINE_SZ, "part of the shared layout");
 EVR_STATIC_ASSERT(sizeof(struct heap_counts) == EVR_LINE_SZ, "part of the shared layout");
@@ -172,6 +176,12 @@ int evr_heap_map(struct heap_map *map, struct evr_peer *peer, const struct evr_o
 
 /* Look for arenas that were added. Return: how many are new. */
 uint32_t evr_heap_map_refresh(struct heap_map *map);
+
+/*
+ * heap_grow.c: the same, and before it make arenas of what was appended for this heap and
+ * is none yet. Of a map that may not write, only the same.
+ */
+uint32_t evr_heap_adopt(struct heap_map *map);
 
 /* Write a new arena's words. @own_sz: bytes in front of them that are another's. */
 int evr_heap_arena_plan(const struct heap_map *map, struct heap_arena *arena, uint64_t sz,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The local backend: a segment in a memfd or a tmpfs file, whose status area is
- * written by the peers themselves. Shared by its four files and nobody else.
+ * written by the peers themselves. Shared by its five files and nobody else.
  *
  * A peer that is hostile can do here what it likes to the others' memory: rights
  * are those of the file. A peer that dies at any instruction harms nobody: what
@@ -20,8 +20,13 @@
 #include "backend.h"
 
 #define LOCAL_MAGIC 0x31304c474e525645ULL /* "EVRNGL01" */
-#define LOCAL_VERSION 1
-#define LOCAL_ENTRIES_OFF 512
+#define LOCAL_VERSION 2
+/* The log of growths, between the headers and the entries. */
+#define LOCAL_GROWTHS_OFF 512
+#ifndef LOCAL_GROWTHS_MAX
+#define LOCAL_GROWTHS_MAX 8128
+#endif
+#define LOCAL_ENTRIES_OFF (LOCAL_GROWTHS_OFF + LOCAL_GROWTHS_MAX * 8)
 #define LOCAL_PREFIX "/dev/shm/evering."
 
 /* Locks are on bytes that no file reaches. */
@@ -45,6 +50,9 @@ struct local_header {
 };
 
 #define LOCAL_HEADER_OFF sizeof(struct evering_status_header)
+
+EVR_STATIC_ASSERT(LOCAL_HEADER_OFF + sizeof(struct local_header) <= LOCAL_GROWTHS_OFF,
+		  "in front of the log");
 
 /*
  * life = { incarnation:48 | exit reason:7 | told:1 | state:8 }, changed by CAS only:
@@ -173,6 +181,10 @@ bool local_file_is_locked(int fd, uint64_t byte);
 int local_file_check_memory(uint64_t sz);
 /* 0 when the header is still what it was at open; *sz is the segment's end now. */
 int local_file_check(const struct evr_segment *segment, uint64_t *sz);
+
+/* local_growth.c: what is appended, and who it was for. */
+int local_grow(struct evr_segment *segment, uint64_t tag, struct evr_growth *growth);
+int local_growths(struct evr_peer *peer, uint64_t tag, evr_growth_fn *each, void *arg);
 
 /* local_peers.c: slots, life and death. */
 int local_attach(struct evr_peer *peer, const struct evr_peer_options *options);

@@ -54,6 +54,16 @@ static int preview_segment_sz(struct evr_peer *peer, uint64_t *sz)
 	return 0;
 }
 
+/* A growth that no heap has yet holds nothing of anybody. */
+static int preview_growths(struct evr_peer *peer, uint64_t tag, evr_growth_fn *each, void *arg)
+{
+	(void)peer;
+	(void)tag;
+	(void)each;
+	(void)arg;
+	return 0;
+}
+
 static int preview_ring(struct evr_peer *peer, struct evr_bell *bells, uint32_t nr)
 {
 	(void)peer;
@@ -67,6 +77,7 @@ static const struct evr_backend_ops preview_ops = {
 	.generation = preview_generation,
 	.reaped = preview_reaped,
 	.segment_sz = preview_segment_sz,
+	.growths = preview_growths,
 	.ring = preview_ring,
 };
 

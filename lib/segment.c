@@ -286,16 +286,25 @@ int evr_segment_extents(const struct evr_segment *segment, struct evr_extent *ex
 	return segment->ops->extents(segment, extents, nr);
 }
 
-int evr_segment_grow(struct evr_segment *segment, uint64_t bytes, uint64_t *off)
+int evr_segment_grow_for(struct evr_segment *segment, uint64_t tag, struct evr_growth *growth)
 {
 	evr_error_clear();
-	*off = 0;
 	if (!(segment->rights & EVR_RIGHT_GROW))
 		return evr_fail(-EACCES, "this handle has not the right to grow the segment");
-	if (!bytes || bytes > SZ_MAX)
-		return evr_fail(-EINVAL, "bytes is %" PRIu64 ", wanted is 1 to %" PRIu64, bytes,
-				SZ_MAX);
-	return segment->ops->grow(segment, EVR_ROUND_UP(bytes, (uint64_t)EVERING_BLOCK_SIZE), off);
+	if (!growth->sz || growth->sz > SZ_MAX)
+		return evr_fail(-EINVAL, "bytes is %" PRIu64 ", wanted is 1 to %" PRIu64,
+				growth->sz, SZ_MAX);
+	growth->sz = EVR_ROUND_UP(growth->sz, (uint64_t)EVERING_BLOCK_SIZE);
+	return segment->ops->grow(segment, tag, growth);
+}
+
+int evr_segment_grow(struct evr_segment *segment, uint64_t bytes, uint64_t *off)
+{
+	struct evr_growth growth = { .sz = bytes };
+	int err = evr_segment_grow_for(segment, 0, &growth);
+
+	*off = err ? 0 : growth.off;
+	return err;
 }
 
 int evr_segment_revoke(struct evr_segment *segment, struct evr_peer_id id)

@@ -469,10 +469,14 @@ EVR_API uint64_t evr_heap_trim(struct evr_heap *heap);
  * evr_heap_grow() - append memory to the segment, and to a heap in use
  * @bytes: rounded up to 2 MiB
  *
- * All peers can use it at once. If the caller dies in between, the segment has grown
- * and the heap has not.
+ * All peers can use it at once. If the caller dies when the segment has grown and the
+ * heap has not, the heap has it as soon as anybody opens or grows it, finds it full, or
+ * reaps; a module without EVERING_FEAT_GROW_TAG forgets whose it was.
  *
- * Return: 0; -ENOSPC it has EVR_HEAP_ARENAS_MAX arenas; and as evr_segment_grow().
+ * Return: 0; -EROFS; -EINVAL also more than 512 GiB at once; -ENOSPC it has
+ * EVR_HEAP_ARENAS_MAX arenas; -ERANGE beyond the addresses that this peer has reserved,
+ * nothing was appended; -ENOMEM also no private memory for it, which the heap has grown
+ * by all the same; and as evr_segment_grow().
  */
 EVR_API int evr_heap_grow(struct evr_heap *heap, uint64_t bytes);
 
