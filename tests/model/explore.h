@@ -58,6 +58,7 @@ struct scenario {
 	size_t state_sz; /* of what setup() and the processes share as test code: zeros at first */
 	uint64_t shared_sz; /* bytes of the shared region; 0 = 8 KiB */
 	uint64_t peer_sz; /* isolated: bytes of each peer's region */
+	uint64_t grow_sz; /* bytes that may be appended, by evr_heap_grow() and such */
 	uint64_t threads_sz; /* bytes for model_alloc() and all that the library allocates */
 	uint32_t steps_max; /* accesses of one process in one execution; 0 = 4000. More is a livelock */
 	struct model_proc procs[MODEL_PROCS_MAX];
@@ -119,6 +120,9 @@ uint32_t model_crashes(void);
 uint32_t model_slot_state(uint32_t slot); /* EVR_PEER_* */
 /* The running process' number; MODEL_PROCS_MAX in setup() and end(). */
 uint32_t model_self(void);
+
+/* Bytes by which the segment has grown. */
+uint64_t model_grown_sz(void);
 
 /* A clean end of the calling process' peer; it is DEAD with the next notice. */
 void model_detach(void);

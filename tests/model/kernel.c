@@ -160,12 +160,63 @@ static int model_read(struct evr_peer *peer, struct evr_bells *bells)
 	return slot ? bells_take(slot, ~0ULL, bells) : -EOWNERDEAD;
 }
 
+static uint64_t segment_end(void)
+{
+	return engine.evr_segment.layout.grown_off + world.grown_sz;
+}
+
+/* Up to the scenario's grow_sz, by pages. It and its tag are there in one step. */
+int evr_segment_grow_for(struct evr_segment *segment, uint64_t tag, struct evr_growth *growth)
+{
+	step(NULL, 0, false);
+	growth->sz = EVR_ROUND_UP(growth->sz, (uint64_t)GROW_UNIT);
+	if (growth->sz > engine.scenario->grow_sz - world.grown_sz ||
+	    world.growths_nr == GROWTHS_MAX)
+		return evr_fail(-ENOSPC, "the model's segment cannot grow");
+	growth->off = segment_end();
+	world.growths[world.growths_nr] = *growth;
+	world.tags[world.growths_nr++] = tag;
+	world.grown_sz += growth->sz;
+	TRACE(NULL, "the segment grows by %llu", (unsigned long long)growth->sz);
+	return 0;
+}
+
+uint64_t model_grown_sz(void)
+{
+	return world.grown_sz;
+}
+
+static int model_segment_sz(struct evr_peer *peer, uint64_t *sz)
+{
+	step(NULL, 0, false);
+	*sz = segment_end();
+	return 0;
+}
+
+static int model_growths(struct evr_peer *peer, uint64_t tag, evr_growth_fn *each, void *arg)
+{
+	uint32_t i, nr;
+	int ret = 0;
+
+	/* Of a scenario in which nothing grows, it need not be explored. */
+	if (!engine.scenario->grow_sz)
+		return 0;
+	step(NULL, 0, false);
+	nr = world.growths_nr;
+	for (i = 0; i < nr && !ret; i++)
+		if (world.tags[i] == tag)
+			ret = each(&world.growths[i], arg);
+	return ret;
+}
+
 const struct evr_backend_ops model_ops = {
 	.backend = EVR_BACKEND_LOCAL,
 	.state = model_state,
 	.generation = model_generation,
 	.check = model_check,
 	.reaped = model_reaped,
+	.segment_sz = model_segment_sz,
+	.growths = model_growths,
 	.ring = model_ring,
 	.wait = model_wait,
 	.read = model_read,
@@ -181,8 +232,8 @@ static void peer_join(uint32_t proc, uint32_t slot)
 	peer->rights = EVR_RIGHT_WRITE;
 	peer->base = world.segment - SHARED_OFF;
 	peer->uses = world.uses[proc];
-	peer->reserved_sz = engine.evr_segment.layout.segment_sz;
-	peer->mapped_sz.v = engine.evr_segment.layout.segment_sz;
+	peer->reserved_sz = engine.evr_segment.layout.segment_sz + engine.scenario->grow_sz;
+	peer->mapped_sz.v = segment_end();
 	peer->self.slot = slot;
 	peer->self.incarnation = ++world.slots[slot].incarnation;
 	world.slots[slot].proc = proc;
@@ -204,7 +255,7 @@ void kernel_boot(void)
 	layout->grown_off = evr_layout_region(layout, layout->peers_max);
 	layout->segment_sz = layout->grown_off;
 	/* Behind the segment lies what threads share, as if it were a part of it. */
-	engine.segment_sz = layout->grown_off - SHARED_OFF + s->threads_sz;
+	engine.segment_sz = layout->grown_off - SHARED_OFF + s->grow_sz + s->threads_sz;
 	engine.evr_segment.ops = &model_ops;
 	world.now_ns = 1000000000;
 	for (i = 0; i <= engine.procs_nr; i++)
@@ -304,12 +355,6 @@ void model_scribble(struct evr_a64 *const *words, uint32_t nr, uint32_t times)
 		values[5] = was ^ 1ULL << 63;
 		evr_a64_store_release(word, values[model_pick(6)]);
 	}
-}
-
-/* A segment of the model stays as large as it is. */
-int evr_segment_grow(struct evr_segment *segment, uint64_t bytes, uint64_t *off)
-{
-	return evr_fail(-EOPNOTSUPP, "the model's segment cannot grow");
 }
 
 /* What the library calls of the system, by another name: see meson.build. */
@@ -421,7 +466,8 @@ void evr_mapping_fini(struct evr_peer *peer)
 
 int evr_mapping_grow(struct evr_peer *peer)
 {
-	return -ERANGE;
+	peer->mapped_sz.v = segment_end();
+	return 0;
 }
 
 void evr_segment_get(struct evr_segment *segment)

@@ -41,7 +41,8 @@ static uint64_t segment_max(const struct scenario *scenario)
 
 	while (peers <= MODEL_PROCS_MAX && scenario->procs[peers - 1].run)
 		peers++;
-	return scenario->shared_sz + peers * scenario->peer_sz + scenario->threads_sz;
+	return scenario->shared_sz + peers * scenario->peer_sz + scenario->grow_sz +
+	       scenario->threads_sz;
 }
 
 /* In the order of their names, so that the order of linking does not matter. */

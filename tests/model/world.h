@@ -16,6 +16,8 @@
 #define NAMES_MAX 64
 /* Entries of the directory of a segment this small. */
 #define USES_MAX 16
+#define GROWTHS_MAX 4
+#define GROW_UNIT 4096U
 #define CHOICES_MAX 16384
 #define STACK_SZ (64U << 10)
 /* The segment's first offset; nothing lies at offset 0, as in a real one. */
@@ -80,6 +82,10 @@ struct world {
 	uint64_t eventfd; /* count of the one there is: system.c */
 	uint32_t current; /* MODEL_PROCS_MAX: none */
 	uint32_t preemptions, crashes, delays;
+	uint64_t grown_sz;
+	struct evr_growth growths[GROWTHS_MAX];
+	uint64_t tags[GROWTHS_MAX]; /* of these */
+	uint32_t growths_nr;
 	struct slot slots[MODEL_PROCS_MAX + 1];
 	struct evr_peer peers[MODEL_PROCS_MAX + 1];
 	uint16_t uses[MODEL_PROCS_MAX + 1][USES_MAX]; /* of each peer, see evr_dir_join() */
