@@ -209,6 +209,26 @@ static void grow_unfinished_is_adopted_by_who_grows(void **state)
 	scene_close(&scene);
 }
 
+/* Wherever it died: what comes next is behind it, and the segment has all of it. */
+static void grow_killed_at_each_step_is_followed_by_another(void **state)
+{
+	struct scene scene;
+	bool died = true;
+	uint64_t n, off;
+
+	for (n = 1; died && n < STEPS_MAX; n++) {
+		scene_open(&scene);
+		evr_reap_auto(scene.pair->peer, false);
+		died = grower_dies(&scene, n);
+		assert_int_equal(evr_segment_grow(scene.pair->segment, 1, &off), 0);
+		assert_int_equal(segment_sz(&scene), off + GROWTH);
+		assert_non_null(evr_peer_at(scene.pair->peer, off, GROWTH));
+		pair_settle(scene.pair);
+		assert_int_equal(grown(&scene), (entered(&scene.heap) + 1) * GROWTH);
+		scene_close(&scene);
+	}
+}
+
 /* Who only looks, and who may not write, changes nothing. */
 static void grow_unfinished_is_left_by_observers_and_previews(void **state)
 {
@@ -320,14 +340,26 @@ static void grow_two_at_once_each_get_theirs(void **state)
 /* Memory that is for something else, or for nothing that is known. */
 static void grow_of_others_is_not_adopted(void **state)
 {
+	struct evr_heap_options options = { .struct_sz = sizeof(options), .sz = HEAP_SZ };
 	struct evr_growth growth = { .sz = 1 };
 	struct evr_segment *segment;
+	struct evr_object object;
 	struct evr_heap again;
 	struct scene scene;
 	uint64_t off, tag;
 
 	scene_open(&scene);
 	segment = scene.pair->segment;
+	/* The entry has had another heap before. */
+	evr_heap_close(&scene.heap);
+	assert_int_equal(evr_dir_find(scene.pair->peer, "heap", &object), 0);
+	assert_int_equal(evr_dir_remove(scene.pair->peer, &object), 0);
+	assert_int_equal(evr_heap_create(scene.pair->peer, "heap", &options), 0);
+	assert_int_equal(evr_heap_open(&scene.heap, scene.pair->peer, "heap"), 0);
+	assert_int_equal(scene.heap.own->map.object.idx, object.idx);
+	assert_int_equal(evr_segment_grow_for(
+				 segment, (uint64_t)object.gen << 13 | (object.idx + 1), &growth),
+			 0);
 	tag = (uint64_t)scene.heap.own->map.object.gen << 13 | (scene.heap.own->map.object.idx + 1);
 	assert_int_equal(evr_segment_grow(segment, 1, &off), 0);
 	assert_int_equal(evr_segment_grow_for(segment, tag + 1, &growth), 0);
@@ -461,6 +493,7 @@ int main(void)
 		cmocka_unit_test(grow_unfinished_is_adopted_by_who_opens),
 		cmocka_unit_test(grow_unfinished_is_adopted_by_who_finds_it_full),
 		cmocka_unit_test(grow_unfinished_is_adopted_by_who_grows),
+		cmocka_unit_test(grow_killed_at_each_step_is_followed_by_another),
 		cmocka_unit_test(grow_unfinished_is_left_by_observers_and_previews),
 		cmocka_unit_test(grow_slow_is_overtaken_at_each_step_and_enters_once),
 		cmocka_unit_test(grow_two_at_once_each_get_theirs),
