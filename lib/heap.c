@@ -47,14 +47,17 @@
  *            of a slot came and went while it stood there. It cannot stand so long: a
  *            slot is used again only after a walk over all words that may name its
  *            peer (touched), and who names a peer looks at its state afterwards by its
- *            full incarnation (REAP). Who dies before that look leaves the word to its own
- *            reap, which goes by the stamp: should 256 have come while that one stood still between
- *            two accesses, the block stays until the last of them ends. Only the sender's of a
- *            block in flight can stand so long: for
- *            its receiver evr_heap_settle() tells, by the slot's incarnation of now; for
- *            others it says nothing (channel_reap.c).
+ *            full incarnation (REAP). Who dies before that look, and stood still while 256
+ *            came, leaves the word to its own reap, which does not go by the stamp alone: what is
+ *            in flight in a chunk that has no bit for the peer that lives in the slot is on its
+ *            way to a predecessor, and freed (heap_reap.c). Where that peer has its bit because
+ *            of other blocks, this one stays until it ends, and no longer.
+ *            Of a block in flight also the sender's stamp may stand so long, for that one may be
+ *            dead: for the receiver evr_heap_settle() tells, by the slot's incarnation of now;
+ *            for others it says nothing (channel_reap.c).
  * touched    For each slot and chunk of 64 granules a bit: words in this chunk may name
- *            that slot's peer. It is set before the first of them is written. The bits
+ *            that slot's peer. It is set before the first of them is written, for no
+ *            peer whose slot has gone on to another (evr_heap_touch()). The bits
  *            count for the incarnation that stands in their word, so nobody needs to
  *            clear them in time. A reaper visits these chunks only.
  * payload    What a block holds is never followed. Who comes late with an old

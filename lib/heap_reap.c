@@ -31,6 +31,19 @@ static bool is_dead(struct heap_map *map, struct reaping *r, uint16_t stamp)
 	return false;
 }
 
+/*
+ * A sender that died before its look may have named a predecessor with the same stamp: see
+ * "slots" in heap.c.
+ */
+static bool owner_has_ended(struct heap_map *map, struct reaping *r, const struct heap_block *b,
+			    uint64_t u_ctl)
+{
+	uint16_t owner = heap_ctl_owner(u_ctl);
+
+	return is_dead(map, r, owner) || (heap_ctl_tag(u_ctl) == TAG_INFLIGHT &&
+					  !evr_heap_names_living(map, b, owner & 0xff));
+}
+
 /* A control word. What it says was loaded before its owner's state is looked at. */
 static int reap_block(struct heap_map *map, struct heap_block *b, void *arg)
 {
@@ -52,7 +65,7 @@ static int reap_block(struct heap_map *map, struct heap_block *b, void *arg)
 	case TAG_LIVE:
 	case TAG_INFLIGHT: /* of the receiver; the sender's is settled by the receiver */
 	case TAG_RELEASING:
-		freed = is_dead(map, r, heap_ctl_owner(u_ctl)) && evr_heap_end(map, b, u_ctl);
+		freed = owner_has_ended(map, r, b, u_ctl) && evr_heap_end(map, b, u_ctl);
 		break;
 	case TAG_CACHED:
 		if (is_dead(map, r, heap_ctl_owner(u_ctl)))

@@ -102,22 +102,6 @@ int evr_heap_share_drop(struct heap_map *map, struct heap_block *b, uint64_t u_c
 	return 0;
 }
 
-/* Does the peer in this slot live, and has this chunk ever named it? */
-static bool holder_is_live(struct heap_map *map, const struct heap_block *b, uint32_t slot)
-{
-	uint32_t chunk = b->head / CHUNK, state;
-	uint64_t incarnation, u_touched;
-
-	state = map->peer->ops->state(map->peer, slot, &incarnation);
-	if (state != EVR_PEER_LIVE && state != EVR_PEER_DYING)
-		return false;
-	u_touched = evr_a64_load_acquire(/* HEAP-TOUCH */
-					 &b->arena->touched[slot * b->arena->touch_words +
-							    chunk / TOUCH_BITS]);
-	return (incarnation & 0xffff) == u_touched >> TOUCH_BITS &&
-	       (u_touched >> chunk % TOUCH_BITS & 1);
-}
-
 bool evr_heap_share_settle(struct heap_map *map, struct heap_block *b, uint64_t u_ctl)
 {
 	uint32_t i, nr = mask_words(map), slot;
@@ -135,7 +119,7 @@ bool evr_heap_share_settle(struct heap_map *map, struct heap_block *b, uint64_t 
 			return false;
 		for (u_word &= ~MASK_TAG; u_word; u_word &= u_word - 1) {
 			slot = i % nr * MASK_BITS + (uint32_t)__builtin_ctzll(u_word);
-			if (slot >= map->slots || !holder_is_live(map, b, slot))
+			if (!evr_heap_names_living(map, b, slot))
 				mask_change(b, &word[i], u_ctl, mask_bit(slot), false);
 		}
 	}

@@ -343,6 +343,15 @@ int evr_heap_blocks(struct heap_map *map, struct heap_arena *arena, uint32_t gra
 	return ret;
 }
 
+/* Has the slot gone on to another peer? */
+static bool is_past(struct evr_peer *peer, struct evr_peer_id id)
+{
+	uint64_t now;
+
+	peer->ops->state(peer, id.slot, &now);
+	return now > id.incarnation;
+}
+
 bool evr_heap_touch(struct heap_map *map, struct heap_arena *arena, uint32_t granule,
 		    struct evr_peer_id id)
 {
@@ -360,12 +369,29 @@ bool evr_heap_touch(struct heap_map *map, struct heap_arena *arena, uint32_t gra
 		next = tag | bit;
 		if (!((u_word ^ tag) >> TOUCH_BITS))
 			next |= u_word;
-		else if (u_word && (int16_t)((u_word - tag) >> TOUCH_BITS) > 0)
-			return false;
+		else if (is_past(map->peer, id))
+			return false; /* the word may be the successor's */
 		if (next == u_word || evr_a64_cas(word, &u_word, next)) /* HEAP-TOUCH */
 			return true;
 	}
 	return false;
+}
+
+bool evr_heap_names_living(struct heap_map *map, const struct heap_block *b, uint32_t slot)
+{
+	uint32_t chunk = b->head / CHUNK, state;
+	uint64_t incarnation, u_touched;
+
+	if (slot >= map->slots)
+		return false;
+	state = map->peer->ops->state(map->peer, slot, &incarnation);
+	if (state != EVR_PEER_LIVE && state != EVR_PEER_DYING)
+		return false;
+	u_touched = evr_a64_load_acquire(/* HEAP-TOUCH */
+					 &b->arena->touched[slot * b->arena->touch_words +
+							    chunk / TOUCH_BITS]);
+	return (incarnation & 0xffff) == u_touched >> TOUCH_BITS &&
+	       (u_touched >> chunk % TOUCH_BITS & 1);
 }
 
 bool evr_heap_stamp_is_dead(struct evr_peer *peer, uint16_t stamp)

@@ -217,6 +217,12 @@ int evr_heap_blocks(struct heap_map *map, struct heap_arena *arena, uint32_t gra
 bool evr_heap_touch(struct heap_map *map, struct heap_arena *arena, uint32_t granule,
 		    struct evr_peer_id id);
 
+/*
+ * Does the peer that is in this slot live, and may this block's chunk name it? To be
+ * asked after the word that names the slot was loaded: without its bit it names a predecessor.
+ */
+bool evr_heap_names_living(struct heap_map *map, const struct heap_block *b, uint32_t slot);
+
 /* Has the peer that a stamp names ended? */
 bool evr_heap_stamp_is_dead(struct evr_peer *peer, uint16_t stamp);
 

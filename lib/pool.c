@@ -12,6 +12,10 @@
  * frees bars, looks at waiting, and wakes them all: nobody can die with a wake-up that
  * was meant for another. A bit is written by its seat's owner alone, so that of a dead one stays,
  * and costs a look, until its seat is taken again.
+ *
+ * limits     A sender that stands still between two accesses of a transfer while its receiver
+ *            ends and 256 peers follow in that slot, and dies then, leaves the block to the last of
+ *            these until it ends: the stamp is the same, and the word has no room for more.
  */
 #include <errno.h>
 #include <stdlib.h>

@@ -350,6 +350,7 @@ static void come_again(struct evr_peer *peer, void *state)
 	id = evr_peer_self(peer);
 	MODEL_CHECK(!heap_block_load(map, heap_handle_off(s->block.handle), true, &b, &u_ctl));
 	MODEL_CHECK(heap_stamp(id) == heap_stamp(owner_id(s->b.rx[0].lane.held)));
+	MODEL_CHECK(evr_heap_touch(map, b.arena, b.head, id));
 	evr_a64_store_release(b.ctl,
 			      heap_ctl(s->block.handle, heap_stamp(id), map->me, TAG_INFLIGHT));
 	s->is_sent = true;

@@ -22,6 +22,8 @@ struct state {
 	uint64_t handle; /* a block that setup() has allocated, or shared */
 	uint64_t kept[PROCS]; /* a block that this process has and keeps */
 	uint32_t got; /* times that a block was delivered */
+	struct evr_peer_id to; /* a receiver, in its first life */
+	bool has_returned; /* its slot, to a peer with the same stamp */
 };
 
 static void make(struct state *s, uint64_t sz, uint32_t procs)
@@ -484,6 +486,144 @@ SCENARIO(heap_orphan) = {
 	.end = end_used,
 	.check = { { MODEL_SC, 2, 0, 0 } },
 	.longer = { { MODEL_SC, 3, 0, 0 }, { MODEL_WEAK, 2, 0, 1 } },
+};
+
+/*
+ * A sender that stands still between any two steps of a transfer, for 256 peers of the receiver's
+ * slot, and may die then: the last of them, whose stamp is the receiver's, keeps nothing.
+ */
+static void send_slowly(struct evr_peer *peer, void *state)
+{
+	struct state *s = state;
+	int err = evr_heap_transfer(&s->heaps[0], s->handle, s->to);
+
+	MODEL_CHECK(!err || err == -EOWNERDEAD || err == -ESTALE);
+	if (err == -EOWNERDEAD)
+		MODEL_CHECK(!evr_heap_free(&s->heaps[0], s->handle));
+}
+
+static bool receiver_is_reaped(void *state)
+{
+	return model_slot_state(1) == EVR_PEER_FREE;
+}
+
+static void leave_and_return(struct evr_peer *peer, void *state)
+{
+	struct state *s = state;
+
+	model_detach();
+	model_until(receiver_is_reaped, s);
+	model_age(1, 255);
+	MODEL_CHECK(model_attach(1));
+	MODEL_CHECK(heap_stamp(evr_peer_self(peer)) == heap_stamp(s->to));
+	s->has_returned = true;
+}
+
+static bool receiver_ended(void *state)
+{
+	return model_ended(1);
+}
+
+static bool has_returned(void *state)
+{
+	struct state *s = state;
+
+	return s->has_returned;
+}
+
+static void reap_receiver(struct evr_peer *peer, void *state)
+{
+	model_until(receiver_ended, state);
+	MODEL_CHECK(evr_reap_dead(peer, NULL) >= 0);
+	/* Only then may the sender's end be settled, or all of it were too easy. */
+	model_until(has_returned, state);
+}
+
+static void setup_aged(void *state)
+{
+	struct state *s = state;
+
+	make(s, 20 << 10, 2);
+	s->handle = block_of(s, 0, BLOCK_SZ);
+	s->to = evr_peer_self(model_peer(1));
+}
+
+static void end_aged(void *state)
+{
+	struct evr_heap_usage usage;
+	struct state *s = state;
+
+	MODEL_CHECK(s->has_returned);
+	MODEL_CHECK(evr_reap_dead(model_auditor(), NULL) >= 0);
+	evr_heap_usage(&s->audit, &usage);
+	MODEL_CHECK(!usage.blocks);
+	MODEL_CHECK(!usage.corrupt);
+}
+
+SCENARIO(heap_aged) = {
+	.name = "heap-aged",
+	.state_sz = sizeof(struct state),
+	.shared_sz = 28 << 10,
+	.flags = MODEL_PEERS_CHANGE,
+	.procs = { { "sender", send_slowly },
+		   { "receiver", leave_and_return, .immortal = true },
+		   { "reaper", reap_receiver, .immortal = true } },
+	.setup = setup_aged,
+	.end = end_aged,
+	.check = { { MODEL_SC, 1, 1, 0 } },
+	.longer = { { MODEL_SC, 2, 1, 0 }, { MODEL_WEAK, 1, 1, 1 } },
+};
+
+/*
+ * Who gives a block to a peer of long ago gives it to nobody, and takes nothing from who has that
+ * slot now: what was on its way to that one is freed when it ends.
+ */
+static void send_to_the_past(struct evr_peer *peer, void *state)
+{
+	struct state *s = state;
+	uint64_t second = block_of(s, 0, BLOCK_SZ);
+
+	model_until(has_returned, s);
+	MODEL_CHECK(!evr_heap_transfer(&s->heaps[0], s->handle, evr_peer_self(model_peer(1))));
+	MODEL_CHECK(evr_heap_transfer(&s->heaps[0], second, s->to) == -EOWNERDEAD);
+	MODEL_CHECK(!evr_heap_free(&s->heaps[0], second));
+}
+
+static bool sender_finished(void *state)
+{
+	return model_finished(0);
+}
+
+static void leave_for_long(struct evr_peer *peer, void *state)
+{
+	struct state *s = state;
+	struct evr_block_info info;
+
+	model_detach();
+	model_until(receiver_is_reaped, s);
+	model_age(1, 40000);
+	MODEL_CHECK(model_attach(1));
+	s->has_returned = true;
+	model_until(sender_finished, s);
+	/* Nobody has died, and it is still on its way to us. */
+	MODEL_CHECK(evr_reap_dead(peer, NULL) >= 0);
+	MODEL_CHECK(!evr_heap_info(&s->audit, s->handle, &info));
+	MODEL_CHECK(info.state == EVR_BLOCK_INFLIGHT);
+	model_detach();
+}
+
+SCENARIO(heap_past) = {
+	.name = "heap-past",
+	.state_sz = sizeof(struct state),
+	.shared_sz = 28 << 10,
+	.flags = MODEL_PEERS_CHANGE,
+	.procs = { { "sender", send_to_the_past, .immortal = true },
+		   { "receiver", leave_for_long, .immortal = true },
+		   { "reaper", reap_receiver, .immortal = true } },
+	.setup = setup_aged,
+	.end = end_aged,
+	.check = { { MODEL_SC, 1, 0, 0 } },
+	.longer = { { MODEL_SC, 2, 0, 0 }, { MODEL_WEAK, 1, 0, 1 } },
 };
 
 /* Two holders of one block: one takes hold of it first, both drop it. */
