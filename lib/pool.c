@@ -310,6 +310,19 @@ int evr_pool_alloc(struct evr_pool *pool, uint64_t sz, struct evr_block *block)
 	return pool_take(map, sz, block, true) ? 0 : -ENOBUFS;
 }
 
+int evr_pool_alloc_many(struct evr_pool *pool, uint64_t sz, uint32_t nr, struct evr_block *blocks)
+{
+	uint32_t i;
+	int err = 0;
+
+	for (i = 0; i < nr && i < INT32_MAX; i++) {
+		err = evr_pool_alloc(pool, sz, &blocks[i]);
+		if (err)
+			break;
+	}
+	return i ? (int)i : err;
+}
+
 struct pool_wait {
 	struct evr_pool *pool;
 	struct evr_block *block;
@@ -378,7 +391,8 @@ static int pool_find(struct evr_pool *pool, uint64_t handle, struct evr_a64 **ct
 	return heap_ctl_same_life(*u_ctl, handle) ? 0 : -ESTALE;
 }
 
-int evr_pool_free(struct evr_pool *pool, uint64_t handle)
+/* 0; -ESTALE. Nobody is woken yet. */
+static int free_one(struct evr_pool *pool, uint64_t handle)
 {
 	struct evr_a64 *ctl;
 	uint64_t u_ctl, tag;
@@ -392,8 +406,27 @@ int evr_pool_free(struct evr_pool *pool, uint64_t handle)
 	    heap_ctl_owner(u_ctl) != pool->own->map.me ||
 	    !evr_a64_cas(ctl, &u_ctl, u_ctl & EVR_CTL_GEN_MASK)) /* HEAP-BLOCK */
 		return -ESTALE;
-	pool_wake(&pool->own->map);
 	return 0;
+}
+
+int evr_pool_free(struct evr_pool *pool, uint64_t handle)
+{
+	int err = free_one(pool, handle);
+
+	if (!err)
+		pool_wake(&pool->own->map);
+	return err;
+}
+
+uint32_t evr_pool_free_many(struct evr_pool *pool, const uint64_t *handles, uint32_t nr)
+{
+	uint32_t i, freed = 0;
+
+	for (i = 0; i < nr; i++)
+		freed += !free_one(pool, handles[i]);
+	if (freed)
+		pool_wake(&pool->own->map);
+	return freed;
 }
 
 void *evr_pool_resolve(struct evr_pool *pool, uint64_t handle, uint64_t *sz)
@@ -439,7 +472,8 @@ int evr_pool_recall(struct evr_pool *pool, uint64_t handle, struct evr_peer_id t
 	return 0;
 }
 
-int evr_pool_transfer(struct evr_pool *pool, uint64_t handle, struct evr_peer_id to)
+/* Name the receiver in the block's word. Whether it lives is to be seen afterwards. */
+static int transfer_one(struct evr_pool *pool, uint64_t handle, struct evr_peer_id to)
 {
 	struct evr_a64 *ctl;
 	uint64_t u_ctl;
@@ -456,14 +490,45 @@ int evr_pool_transfer(struct evr_pool *pool, uint64_t handle, struct evr_peer_id
 	evr_a64_store_release(ctl,
 			      heap_ctl(u_ctl, heap_stamp(to), pool->own->map.me, /* HEAP-BLOCK */
 				       TAG_INFLIGHT));
+	return 0;
+}
+
+/* REAP: does the receiver live, now that the words that name it are written? */
+static bool receiver_is_live(const struct evr_pool *pool, struct evr_peer_id to)
+{
 	if (pool->own->registered)
 		evr_compiler_fence(); /* REAP */
 	else
 		evr_fence();
-	if (!peer_is_gone(pool->own->map.peer, to))
-		return 0;
+	return !peer_is_gone(pool->own->map.peer, to);
+}
+
+int evr_pool_transfer(struct evr_pool *pool, uint64_t handle, struct evr_peer_id to)
+{
+	int err;
+
+	err = transfer_one(pool, handle, to);
+	if (err || receiver_is_live(pool, to))
+		return err;
 	err = evr_pool_recall(pool, handle, to);
 	return err ? err : -EOWNERDEAD;
+}
+
+int evr_pool_transfer_many(struct evr_pool *pool, const uint64_t *handles, uint32_t nr,
+			   struct evr_peer_id to)
+{
+	uint32_t i;
+	int err = pool_check(pool);
+
+	for (i = 0; i < nr && !err; i += !err)
+		err = transfer_one(pool, handles[i], to);
+	if (!i)
+		return err;
+	if (err != -EOWNERDEAD && receiver_is_live(pool, to))
+		return (int)i;
+	while (i--)
+		evr_pool_recall(pool, handles[i], to);
+	return -EOWNERDEAD;
 }
 
 int evr_pool_accept(struct evr_pool *pool, uint64_t handle)
@@ -496,6 +561,10 @@ int evr_pool_settle(struct evr_pool *pool, struct evr_peer_id from)
 	if (!peer_is_gone(map->peer, from))
 		return evr_fail(-EBUSY, "pool: peer %u.%llu has not ended", from.slot,
 				(unsigned long long)from.incarnation);
+	if (evr_heap_stamp_has_returned(map->peer, from))
+		return evr_fail(-EBUSY,
+				"pool: what peer %u.%llu has sent is not told from its successor's",
+				from.slot, (unsigned long long)from.incarnation);
 	for (i = 0; i < map->classes_nr; i++)
 		for (idx = 0; idx < map->classes[i].nr; idx++) {
 			u_ctl = evr_a64_load_acquire(&map->classes[i].ctl[idx]); /* HEAP-BLOCK */

@@ -73,6 +73,13 @@ EVR_API void evr_pool_close(struct evr_pool *pool);
  */
 EVR_API int evr_pool_alloc(struct evr_pool *pool, uint64_t sz, struct evr_block *block);
 
+/*
+ * evr_pool_alloc_many() - up to @nr blocks, each as by evr_pool_alloc().
+ * Return: how many, the first of @blocks; when there is none, as evr_pool_alloc().
+ */
+EVR_API int evr_pool_alloc_many(struct evr_pool *pool, uint64_t sz, uint32_t nr,
+				struct evr_block *blocks);
+
 /**
  * evr_pool_alloc_wait() - the same, waiting until one is free
  * @waiter: the calling thread's
@@ -89,11 +96,20 @@ EVR_API int evr_pool_alloc_wait(struct evr_pool *pool, struct evr_waiter *waiter
 /* evr_pool_free() - Return: 0; -ESTALE not alive, or not this peer's; -EROFS. */
 EVR_API int evr_pool_free(struct evr_pool *pool, uint64_t handle);
 
+/*
+ * evr_pool_free_many() - free several blocks, with one look for who waits.
+ * Return: how many; those that were none of this peer's are skipped.
+ */
+EVR_API uint32_t evr_pool_free_many(struct evr_pool *pool, const uint64_t *handles, uint32_t nr);
+
 /* evr_pool_resolve() - as evr_heap_resolve(). */
 EVR_API void *evr_pool_resolve(struct evr_pool *pool, uint64_t handle, uint64_t *sz);
 
 /* evr_pool_transfer() - before its handle is published; as evr_heap_transfer(). */
 EVR_API int evr_pool_transfer(struct evr_pool *pool, uint64_t handle, struct evr_peer_id to);
+/* evr_pool_transfer_many() - with one look at the receiver; as evr_heap_transfer_many(). */
+EVR_API int evr_pool_transfer_many(struct evr_pool *pool, const uint64_t *handles, uint32_t nr,
+				   struct evr_peer_id to);
 /* evr_pool_recall() - as evr_heap_recall(). */
 EVR_API int evr_pool_recall(struct evr_pool *pool, uint64_t handle, struct evr_peer_id to);
 /* evr_pool_accept() - as evr_heap_accept(). */

@@ -5,7 +5,8 @@
  *
  * Mutants seen to fail here: no wake after a free (pool_waiters_*), a claim that names
  * nobody (pool_exhausted_* and others), a seat's owner looked at before its need word
- * (pool_next_in_a_seat_*).
+ * (pool_next_in_a_seat_*), a batch that wakes nobody (pool_batch_*), one that leaves what it has
+ * named with the dead (pool_batches_*), a successor taken for the dead (pool_settle_*).
  */
 #include "die.h"
 
@@ -101,6 +102,108 @@ static void pool_exhausted_spills_and_is_told(void **state)
 	evr_pool_close(&pool);
 	evr_pool_close(&pool);
 	assert_int_equal(evr_pool_alloc(&pool, 64, &none), -EINVAL);
+}
+
+static void pool_batches_take_what_there_is(void **state)
+{
+	struct pair *pair = *state;
+	struct evr_peer_id self = evr_peer_self(pair->peer),
+			   nobody = { .slot = 7, .incarnation = 1 };
+	struct evr_block blocks[5];
+	struct evr_pool pool;
+	uint64_t handles[5];
+	int i;
+
+	assert_int_equal(evr_pool_open(&pool, pair->peer, "pool"), 0);
+	assert_int_equal(evr_pool_alloc_many(&pool, 64, 0, NULL), 0);
+	assert_int_equal(evr_pool_alloc_many(&pool, 64, 1, blocks), 1);
+	assert_int_equal(evr_pool_alloc_many(&pool, 64, 5, blocks + 1), 3);
+	assert_null(blocks[4].ptr);
+	assert_int_equal(evr_pool_alloc_many(&pool, 64, 1, blocks + 4), -ENOBUFS);
+	assert_int_equal(evr_pool_alloc_many(&pool, 4097, 1, blocks + 4), -EMSGSIZE);
+	for (i = 0; i < 4; i++)
+		handles[i] = blocks[i].handle;
+	handles[4] = handles[0];
+	assert_int_equal(evr_pool_transfer_many(&pool, handles, 0, self), 0);
+	/* All of them stay ours. */
+	assert_int_equal(evr_pool_transfer_many(&pool, handles, 4, nobody), -EOWNERDEAD);
+	nobody.slot = EVR_PEERS_MAX;
+	assert_int_equal(evr_pool_transfer_many(&pool, handles, 4, nobody), -EOWNERDEAD);
+	/* It stops at the one that is on its way already. */
+	assert_int_equal(evr_pool_transfer_many(&pool, handles, 5, self), 4);
+	assert_int_equal(evr_pool_transfer_many(&pool, handles, 4, self), -ESTALE);
+	for (i = 0; i < 4; i++)
+		assert_int_equal(evr_pool_accept(&pool, handles[i]), 0);
+	assert_int_equal(evr_pool_free_many(&pool, handles, 0), 0);
+	/* The fifth is the first once more. */
+	assert_int_equal(evr_pool_free_many(&pool, handles, 5), 4);
+	assert_int_equal(evr_pool_free_many(&pool, handles, 5), 0);
+	assert_empty(&pool, 0);
+	evr_pool_close(&pool);
+	assert_int_equal(evr_pool_alloc_many(&pool, 64, 1, blocks), -EINVAL);
+	assert_int_equal(evr_pool_transfer_many(&pool, handles, 1, self), -EINVAL);
+	assert_int_equal(evr_pool_free_many(&pool, handles, 1), 0);
+}
+
+/* As the heap's test of this name. */
+static void pool_settle_spares_the_blocks_of_a_successor_with_the_same_stamp(void **state)
+{
+	struct evr_peer_options options = { .struct_sz = sizeof(options),
+					    .slot = 5,
+					    .slot_set = true };
+	struct pair *pair = *state;
+	struct evr_peer_id dead, self = evr_peer_self(pair->peer);
+	struct evr_pool pool, sender;
+	struct evr_block block;
+	struct evr_peer *peer;
+
+	assert_int_equal(evr_pool_open(&pool, pair->peer, "pool"), 0);
+	assert_int_equal(evr_peer_attach(&peer, pair->segment, &options), 0);
+	dead = evr_peer_self(peer);
+	do {
+		evr_peer_detach(peer);
+		pair_settle(pair);
+		assert_int_equal(evr_peer_attach(&peer, pair->segment, &options), 0);
+	} while (evr_peer_self(peer).incarnation - dead.incarnation < 256);
+	assert_int_equal(evr_pool_open(&sender, peer, "pool"), 0);
+	assert_int_equal(evr_pool_alloc(&sender, 64, &block), 0);
+	assert_int_equal(evr_pool_transfer(&sender, block.handle, self), 0);
+	assert_int_equal(evr_pool_settle(&pool, evr_peer_self(peer)), -EBUSY);
+	assert_int_equal(evr_pool_settle(&pool, dead), -EBUSY);
+	assert_int_equal(evr_pool_accept(&pool, block.handle), 0);
+	assert_int_equal(evr_pool_free(&pool, block.handle), 0);
+	evr_pool_close(&sender);
+	evr_peer_detach(peer);
+	pair_settle(pair);
+	dead.incarnation++;
+	assert_int_equal(evr_pool_settle(&pool, dead), 0);
+	evr_pool_close(&pool);
+}
+
+/* More handles than can wait: they do all but that. */
+static void pool_handle_without_a_seat_is_told(void **state)
+{
+	struct evr_pool pools[EVR_POOL_SEATS_MAX + 1];
+	struct pair *pair = *state;
+	struct evr_block block, none;
+	struct evr_waiter waiter;
+	int i;
+
+	for (i = 0; i <= EVR_POOL_SEATS_MAX; i++)
+		assert_int_equal(evr_pool_open(&pools[i], pair->peer, "pool"), 0);
+	assert_int_equal(evr_waiter_init(&waiter, pair->peer, EVR_WAIT_SLEEP), 0);
+	i = EVR_POOL_SEATS_MAX;
+	assert_int_equal(evr_pool_alloc_wait(&pools[i], &waiter, 4096, &block, 0), 0);
+	assert_int_equal(evr_pool_alloc_wait(&pools[i], &waiter, 4096, &none, 0), -EBUSY);
+	assert_int_equal(evr_pool_alloc_wait(&pools[i - 1], &waiter, 4096, &none, 0), -ETIMEDOUT);
+	/* A seat that was given back serves the next. */
+	evr_pool_close(&pools[3]);
+	assert_int_equal(evr_pool_open(&pools[3], pair->peer, "pool"), 0);
+	assert_int_equal(evr_pool_alloc_wait(&pools[3], &waiter, 4096, &none, 0), -ETIMEDOUT);
+	assert_int_equal(evr_pool_free(&pools[i], block.handle), 0);
+	evr_waiter_fini(&waiter);
+	for (i = 0; i <= EVR_POOL_SEATS_MAX; i++)
+		evr_pool_close(&pools[i]);
 }
 
 static void pool_options_are_checked(void **state)
@@ -259,6 +362,26 @@ static void take_the_seat_and_sleep(void *arg)
 	pair_sleep_us(20000);
 }
 
+/* Nobody else frees, and nobody dies. */
+static void pool_batch_wakes_who_waits(void **state)
+{
+	struct pair *pair = *state;
+	struct evr_pool mine, before;
+	struct succession s = { pair, &before, 0 };
+	struct evr_block blocks[2];
+	uint64_t handles[2];
+
+	assert_int_equal(evr_pool_open(&mine, pair->peer, "pool"), 0);
+	assert_int_equal(evr_pool_open(&before, pair->peer, "pool"), 0);
+	assert_int_equal(evr_pool_alloc_many(&mine, 200, 2, blocks), 2);
+	take_the_seat_and_sleep(&s);
+	handles[0] = blocks[0].handle;
+	handles[1] = blocks[1].handle;
+	assert_int_equal(evr_pool_free_many(&mine, handles, 2), 2);
+	pair_join(s.pid);
+	evr_pool_close(&mine);
+}
+
 /* At each access of who frees another block: it must not be taken for woken already. */
 static void pool_next_in_a_seat_is_woken_too(void **state)
 {
@@ -379,8 +502,10 @@ static void use_pool(struct evr_peer *peer, struct evr_peer_id parent)
 	CHECK(evr_pool_alloc_wait(&pool, &waiter, 4096, &block, 0) == -ETIMEDOUT);
 	CHECK(!evr_pool_transfer(&pool, talk->handles[2], parent));
 	CHECK(!evr_pool_recall(&pool, talk->handles[2], parent));
-	CHECK(!evr_pool_free(&pool, talk->handles[2]));
-	CHECK(!evr_pool_alloc(&pool, 64, &block));
+	CHECK(evr_pool_transfer_many(&pool, &talk->handles[2], 1, parent) == 1);
+	CHECK(!evr_pool_recall(&pool, talk->handles[2], parent));
+	CHECK(evr_pool_free_many(&pool, &talk->handles[2], 1) == 1);
+	CHECK(evr_pool_alloc_many(&pool, 64, 1, &block) == 1);
 	evr_waiter_fini(&waiter);
 	evr_pool_close(&pool);
 }
@@ -449,10 +574,14 @@ int main(void)
 #define CASE(fn) cmocka_unit_test_setup_teardown(fn, open_pool, close_pool)
 	const struct CMUnitTest tests[] = {
 		CASE(pool_exhausted_spills_and_is_told),
+		CASE(pool_batches_take_what_there_is),
+		CASE(pool_settle_spares_the_blocks_of_a_successor_with_the_same_stamp),
+		CASE(pool_handle_without_a_seat_is_told),
 		CASE(pool_options_are_checked),
 		CASE(pool_hostile_geometry_is_found),
 		CASE(pool_hostile_words_do_no_harm),
 		CASE(pool_waiters_all_get_their_turn),
+		CASE(pool_batch_wakes_who_waits),
 		CASE(pool_next_in_a_seat_is_woken_too),
 		CASE(pool_wait_ends_at_its_deadline),
 		CASE(pool_holder_killed_wakes_who_waits),
