@@ -102,6 +102,9 @@ int evr_heap_create(struct evr_peer *peer, const char *name, const struct evr_he
 	if (o.sz > SZ_MAX || g.sz < SZ_MIN)
 		return evr_fail(-EINVAL, "heap '%s': sz is %llu, %llu to %llu are possible", name,
 				(unsigned long long)o.sz, SZ_MIN, SZ_MAX);
+	if (o.grow_sz > HEAP_ARENA_SZ_MAX)
+		return evr_fail(-EINVAL, "heap '%s': grow_sz is %llu, up to %llu are possible",
+				name, (unsigned long long)o.grow_sz, HEAP_ARENA_SZ_MAX);
 	g.grow_sz = o.grow_sz;
 	g.granule_shift = g.sz < LARGE_MIN ? 12 : 15;
 	g.slots = map.slots = peer->segment->layout.peers_max;
@@ -273,14 +276,19 @@ int evr_heap_error(const struct evr_heap *heap)
 	return heap->own ? heap->own->err : -EINVAL;
 }
 
-/* Appended by others, or by us when the heap's maker wished so. */
-static bool heap_has_grown(struct evr_heap *heap)
+/* Appended by others, or by us when the heap's maker wished so, and it is of use. */
+static bool heap_has_grown(struct evr_heap *heap, uint64_t sz, uint64_t align)
 {
 	struct heap_map *map = &heap->own->map;
+	uint64_t grow_sz = EVR_ROUND_UP(map->geometry.grow_sz, ALIGN_MAX), holds;
 
 	if (evr_heap_adopt(map))
 		return !evr_heap_prepare(heap);
-	return map->geometry.grow_sz && !evr_heap_grow(heap, map->geometry.grow_sz);
+	holds = evr_heap_arena_holds(map, grow_sz);
+	/* Granules are aligned as such; wherever the first of them is, there is room. */
+	if (align > heap_granule_sz(map))
+		sz += align - heap_granule_sz(map);
+	return holds >= sz && !evr_heap_grow(heap, map->geometry.grow_sz);
 }
 
 static struct evr_block alloc_once(struct evr_heap *heap, uint64_t sz, uint64_t align)
@@ -330,7 +338,7 @@ static struct evr_block heap_alloc(struct evr_heap *heap, uint64_t sz, uint64_t 
 		block = alloc_once(heap, sz, align);
 	if (!block.ptr && evr_reap_is_auto(map->peer) && evr_reap_dead(map->peer, NULL) > 0)
 		block = alloc_once(heap, sz, align);
-	if (!block.ptr && heap_has_grown(heap))
+	if (!block.ptr && heap_has_grown(heap, sz, align))
 		block = alloc_once(heap, sz, align);
 	if (!block.ptr) {
 		heap_count(&heap_own_counts(heap->own)->failures, 1);

@@ -9,7 +9,6 @@
 #include "internal.h"
 
 #define CAP_MIN 64
-#define ARENA_SZ_MAX ((HEAP_ARENA_UNIT << HEAP_ARENA_SZ_BITS) / 2)
 #define TAG_IDX_BITS 13 /* of an entry in the directory, + 1 */
 
 /*
@@ -56,7 +55,8 @@ static bool arena_enter(struct heap_map *map, const struct evr_growth *growth)
 static int adopt_growth(const struct evr_growth *growth, void *arg)
 {
 	/* Who can tag memory as ours may have made it larger than we do. */
-	if (growth->sz <= ARENA_SZ_MAX && !(growth->off / HEAP_ARENA_UNIT >> HEAP_ARENA_OFF_BITS))
+	if (growth->sz <= HEAP_ARENA_SZ_MAX &&
+	    !(growth->off / HEAP_ARENA_UNIT >> HEAP_ARENA_OFF_BITS))
 		arena_enter(arg, growth);
 	return 0;
 }
@@ -78,7 +78,7 @@ static int grow_check(struct heap_map *map, uint64_t bytes)
 	uint64_t sz;
 	int err;
 
-	if (bytes > ARENA_SZ_MAX)
+	if (bytes > HEAP_ARENA_SZ_MAX)
 		return evr_fail(-EINVAL, "heap '%s': %llu bytes are more than an arena has",
 				map->object.name, (unsigned long long)bytes);
 	if (evr_a64_load_relaxed(&map->header->arenas[EVR_HEAP_ARENAS_MAX - 1]))
@@ -135,9 +135,12 @@ void *evr_heap_buffer_reserve(struct evr_heap_buffer *buffer, uint64_t sz)
 {
 	uint64_t want;
 
+	/* Before the first, and after evr_heap_buffer_take(). */
+	if (!buffer->block.ptr && (!buffer->heap || evr_heap_buffer_init(buffer, buffer->heap, sz)))
+		return NULL;
 	if (sz > buffer->cap - buffer->sz) {
 		want = buffer->sz + sz;
-		if (want < sz || !buffer->block.ptr)
+		if (want < sz)
 			return NULL;
 		/* Half as much again, so that each byte is copied three times at most. */
 		if (want < buffer->cap + buffer->cap / 2)

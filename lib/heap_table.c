@@ -75,9 +75,9 @@ static uint64_t arena_words_sz(const struct heap_map *map, struct heap_arena *a,
 		    granules * (1 + SIDE_WORDS));
 }
 
-/* a->off is set; place everything. -EINVAL: no room for a single granule. */
-int evr_heap_arena_plan(const struct heap_map *map, struct heap_arena *a, uint64_t sz,
-			uint64_t front_sz)
+/* a->off is set: so many granules, and where. False: no room for a single one. */
+static bool arena_fit(const struct heap_map *map, struct heap_arena *a, uint64_t sz,
+		      uint64_t front_sz)
 {
 	uint64_t granule = heap_granule_sz(map), granules, words;
 
@@ -90,10 +90,24 @@ int evr_heap_arena_plan(const struct heap_map *map, struct heap_arena *a, uint64
 		if (a->data_off + granules * granule <= a->off + sz)
 			break;
 	}
-	if (!granules)
-		return evr_fail(-EINVAL, "heap: %llu bytes have no room for a granule of %llu",
-				(unsigned long long)sz, (unsigned long long)granule);
 	a->data_sz = granules * granule;
+	return granules;
+}
+
+uint64_t evr_heap_arena_holds(const struct heap_map *map, uint64_t sz)
+{
+	struct heap_arena a = { .off = 0 };
+
+	return arena_fit(map, &a, sz, 0) ? a.data_sz : 0;
+}
+
+/* a->off is set; place everything. -EINVAL: no room for a single granule. */
+int evr_heap_arena_plan(const struct heap_map *map, struct heap_arena *a, uint64_t sz,
+			uint64_t front_sz)
+{
+	if (!arena_fit(map, a, sz, front_sz))
+		return evr_fail(-EINVAL, "heap: %llu bytes have no room for a granule of %llu",
+				(unsigned long long)sz, (unsigned long long)heap_granule_sz(map));
 	a->touched = evr_peer_at(map->peer, a->off, sz);
 	if (!a->touched)
 		return evr_fail(-EBADMSG, "heap: its %llu bytes at %llu are not mapped",

@@ -124,6 +124,7 @@ struct heap_header {
 #define HEAP_ARENA_UNIT 4096ULL
 #define HEAP_ARENA_OFF_BITS 36
 #define HEAP_ARENA_SZ_BITS 28
+#define HEAP_ARENA_SZ_MAX ((HEAP_ARENA_UNIT << HEAP_ARENA_SZ_BITS) / 2)
 
 EVR_STATIC_ASSERT(sizeof(struct heap_geometry) == EVR_LINE_SZ, "part of the shared layout");
 EVR_STATIC_ASSERT(sizeof(struct heap_counts) == EVR_LINE_SZ, "part of the shared layout");
@@ -186,6 +187,8 @@ uint32_t evr_heap_adopt(struct heap_map *map);
 /* Write a new arena's words. @own_sz: bytes in front of them that are another's. */
 int evr_heap_arena_plan(const struct heap_map *map, struct heap_arena *arena, uint64_t sz,
 			uint64_t front_sz);
+/* Bytes for blocks in an arena of so many, which begins at a block of the segment. */
+uint64_t evr_heap_arena_holds(const struct heap_map *map, uint64_t sz);
 void evr_heap_arena_clear(const struct heap_map *map, struct heap_arena *arena);
 
 /* Sizes of classes, for granules of this size. */

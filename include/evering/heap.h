@@ -52,7 +52,7 @@ enum {
 struct evr_heap_options {
 	size_t struct_sz; /* sizeof(struct evr_heap_options) */
 	uint64_t sz; /* bytes of the object, control words included; 0 = 16 MiB */
-	uint64_t grow_sz; /* append so much to the segment when it is full; 0 = never */
+	uint64_t grow_sz; /* append so much to the segment when an allocation finds nothing that this would hold; 0 = never */
 };
 
 /* A block as an allocation gives it; ptr is NULL when there was none. */
@@ -121,7 +121,8 @@ struct evr_heap {
  *
  * In an isolated segment it lies in the caller's region, and each peer can use the name.
  *
- * Return: 0; -EINVAL a size below 16 KiB, above 1 TiB, or without room for a granule; and as evr_dir_create().
+ * Return: 0; -EINVAL a size below 16 KiB, above 1 TiB, or without room for a granule, or a grow_sz above 512 GiB; and as
+ * evr_dir_create().
  */
 EVR_API int evr_heap_create(struct evr_peer *peer, const char *name,
 			    const struct evr_heap_options *options);
@@ -164,7 +165,7 @@ EVR_API bool evr_heap_spill(struct evr_heap *heap, uint32_t class_idx);
 /**
  * evr_heap_alloc() - get a block
  * @heap: handle of this thread
- * @sz: bytes, at least 1
+ * @sz: bytes; 0 counts as 1
  *
  * Its content is undefined. It is aligned to 16 bytes, and to the largest power of
  * two, up to 4096, that divides the size of its class (so a multiple of 64 is aligned
@@ -506,11 +507,53 @@ EVR_API int evr_heap_buffer_append(struct evr_heap_buffer *buffer, const void *d
  */
 EVR_API void *evr_heap_buffer_reserve(struct evr_heap_buffer *buffer, uint64_t sz);
 
-/* evr_heap_buffer_take() - the block, cut to its content; the buffer is empty afterwards. */
+/* evr_heap_buffer_take() - the block, cut to its content; the buffer is empty, and can be appended to anew. */
 EVR_API struct evr_block evr_heap_buffer_take(struct evr_heap_buffer *buffer);
 
 /* evr_heap_buffer_fini() - free what was not taken. */
 EVR_API void evr_heap_buffer_fini(struct evr_heap_buffer *buffer);
+
+#ifdef __cplusplus
+#define EVR_HEAP_ALIGNOF(type) alignof(type)
+#else
+#define EVR_HEAP_ALIGNOF(type) _Alignof(type)
+#endif
+
+/*
+ * EVR_HEAP_DEFINE() - blocks of one type, or of several in a row. It may hold no pointer:
+ * that means nothing in another process.
+ * @name: prefix of the functions
+ * @type: complete, trivially copyable, aligned to at most 4096
+ *
+ * NAME_alloc() is for @nr of them: their address, and *@handle; NULL as evr_heap_alloc(),
+ * 0 of them is -EINVAL. NAME_resolve() gives the address of a handle from anywhere, and in
+ * *@nr how many there is room for; NULL and 0 also when it is no block of this type: too small for one, or not
+ * aligned as it has to be.
+ */
+#define EVR_HEAP_DEFINE(name, type)                                                               \
+	EVR_STATIC_ASSERT(EVR_HEAP_ALIGNOF(type) <= 4096, "aligned to more than 4096");           \
+	__attribute__((unused)) static inline type *name##_alloc(struct evr_heap *heap,           \
+								 uint64_t nr, uint64_t *handle)   \
+	{                                                                                         \
+		uint64_t sz = nr && nr <= UINT64_MAX / sizeof(type) ? nr * sizeof(type) :         \
+								      UINT64_MAX;                 \
+		struct evr_block block =                                                          \
+			EVR_HEAP_ALIGNOF(type) <= EVR_HEAP_UNIT ?                                 \
+				evr_heap_alloc(heap, sz) :                                        \
+				evr_heap_alloc_aligned(heap, sz, EVR_HEAP_ALIGNOF(type));         \
+		*handle = block.handle;                                                           \
+		return (type *)block.ptr;                                                         \
+	}                                                                                         \
+	__attribute__((unused)) static inline type *name##_resolve(struct evr_heap *heap,         \
+								   uint64_t handle, uint64_t *nr) \
+	{                                                                                         \
+		uint64_t sz;                                                                      \
+		void *at = evr_heap_resolve(heap, handle, &sz);                                   \
+		if ((uintptr_t)at % EVR_HEAP_ALIGNOF(type))                                       \
+			at = NULL;                                                                \
+		*nr = at ? sz / sizeof(type) : 0;                                                 \
+		return *nr ? (type *)at : NULL;                                                   \
+	}
 
 #ifdef __cplusplus
 }

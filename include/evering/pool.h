@@ -131,6 +131,33 @@ struct evr_pool_usage {
 /* evr_pool_usage() - also for observers; a walk over all control words. */
 EVR_API void evr_pool_usage(struct evr_pool *pool, struct evr_pool_usage *out);
 
+/*
+ * EVR_POOL_DEFINE() - blocks of one type, as EVR_HEAP_DEFINE(): aligned to at most 16.
+ * NAME_alloc() returns as evr_pool_alloc(), -EMSGSIZE also for 0 of them; *@at is NULL then.
+ */
+#define EVR_POOL_DEFINE(name, type)                                                                \
+	EVR_STATIC_ASSERT(EVR_HEAP_ALIGNOF(type) <= EVR_HEAP_UNIT, "aligned to more than 16");     \
+	__attribute__((unused)) static inline int name##_alloc(struct evr_pool *pool, uint64_t nr, \
+							       type **at, uint64_t *handle)        \
+	{                                                                                          \
+		struct evr_block block;                                                            \
+		int err = evr_pool_alloc(                                                          \
+			pool,                                                                      \
+			nr && nr <= UINT64_MAX / sizeof(type) ? nr * sizeof(type) : UINT64_MAX,    \
+			&block);                                                                   \
+		*at = (type *)block.ptr;                                                           \
+		*handle = block.handle;                                                            \
+		return err;                                                                        \
+	}                                                                                          \
+	__attribute__((unused)) static inline type *name##_resolve(struct evr_pool *pool,          \
+								   uint64_t handle, uint64_t *nr)  \
+	{                                                                                          \
+		uint64_t sz;                                                                       \
+		void *at = evr_pool_resolve(pool, handle, &sz);                                    \
+		*nr = at ? sz / sizeof(type) : 0;                                                  \
+		return *nr ? (type *)at : NULL;                                                    \
+	}
+
 #ifdef __cplusplus
 }
 #endif
