@@ -122,6 +122,7 @@ struct evr_peer {
 	pthread_mutex_t members_lock;
 	uint16_t *uses; /* evr_dir_join()s of each entry; NULL before the first */
 	struct evr_port_door *doors; /* under members_lock; port_far.c */
+	uint64_t turns_key; /* isolated: secret, see evr_dir_turns() */
 	void *own; /* the backend's */
 };
 

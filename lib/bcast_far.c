@@ -20,7 +20,7 @@
  *            So one who says that it has left and comes again comes with another turn.
  * trust      A seat is a peer's whose region it is in, by the status page, and at most one of
  *            each peer's counts: nobody can take the seats of others, but for what seats there
- *            are. Turns are compared slot by slot: in a sum one could hide another's. A position
+ *            are. Turns are compared slot by slot, to look where they have changed alone. A position
  *            is at most the writer's, and at least what it was; else its owner is expelled.
  *            What lies there counts only while the entry and the incarnation are the same.
  * edges      BCAST-SEAT, LANE-MEET as above; LANE-DATA; PARK: a seated subscriber is rung for. One

@@ -44,7 +44,9 @@ bool evr_dir_ctl_is_of(const struct evr_a64 *ctl, uint32_t gen);
 /*
  * In an isolated segment: tell all others that there is something new to find in this
  * peer's halves of lanes. And the sum of what the peer in @slot has told, or all have
- * for EVR_SLOT_ANY, and of who has come or gone: while it stays there is nothing new.
+ * for EVR_SLOT_ANY, and of who has come or gone: while it stays there is nothing new. What one
+ * has told is not made up for by another, nor by whoever had the slot before: each weighs what
+ * nobody else knows.
  */
 void evr_dir_turn(struct evr_peer *peer);
 uint64_t evr_dir_turns(struct evr_peer *peer, uint32_t slot);

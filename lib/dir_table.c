@@ -166,6 +166,21 @@ void evr_dir_turn(struct evr_peer *peer)
 		evr_a64_fetch_add(&d.header->turns, 1); /* LANE-MEET */
 }
 
+/*
+ * What the turns of a slot weigh in the sum. Each peer writes its own turns as it pleases, and
+ * reads all others; of plain turns it could take away what another has added, and so hide that
+ * one. How much that is of its own it does not know: the weights are odd, and secret. They are
+ * made as in Steele, Lea, Flood, "Fast splittable pseudorandom number generators" (2014).
+ */
+static uint64_t turns_weight(const struct evr_peer *peer, uint32_t slot)
+{
+	uint64_t w = peer->turns_key + (slot + 1) * 0x9e3779b97f4a7c15ULL;
+
+	w = (w ^ w >> 30) * 0xbf58476d1ce4e5b9ULL;
+	w = (w ^ w >> 27) * 0x94d049bb133111ebULL;
+	return (w ^ w >> 31) | 1;
+}
+
 uint64_t evr_dir_turns(struct evr_peer *peer, uint32_t slot)
 {
 	uint32_t i = 0, nr = peer->segment->layout.peers_max;
@@ -178,7 +193,8 @@ uint64_t evr_dir_turns(struct evr_peer *peer, uint32_t slot)
 	}
 	for (; i < nr; i++)
 		if (!dir_map(&d, peer, i))
-			sum += evr_a64_load_acquire(&d.header->turns); /* LANE-MEET */
+			sum += turns_weight(peer, i) *
+			       evr_a64_load_acquire(&d.header->turns); /* LANE-MEET */
 	return sum;
 }
 

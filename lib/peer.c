@@ -9,6 +9,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 #include <evering/error.h>
@@ -71,6 +72,17 @@ static int check_options(const struct evr_peer_options *options, const struct ev
 	return 0;
 }
 
+/* In an isolated segment others may not know how this peer sums up what they write. */
+static int draw_key(struct evr_peer *peer)
+{
+	if (!evr_dir_is_isolated(peer))
+		return 0;
+	if (getrandom(&peer->turns_key, sizeof(peer->turns_key), 0) == sizeof(peer->turns_key))
+		return 0;
+	return evr_fail(-errno, "no random bits for a peer of an isolated segment: %s",
+			strerror(errno));
+}
+
 int evr_peer_attach(struct evr_peer **out, struct evr_segment *segment,
 		    const struct evr_peer_options *options)
 {
@@ -92,6 +104,11 @@ int evr_peer_attach(struct evr_peer **out, struct evr_segment *segment,
 	peer = peer_new(segment);
 	if (!peer)
 		return -ENOMEM;
+	err = draw_key(peer);
+	if (err) {
+		peer_free(peer);
+		return err;
+	}
 	err = peer->ops->attach(peer, &complete);
 	if (!err)
 		err = evr_mapping_init(peer, complete.reserve_sz, complete.populate);

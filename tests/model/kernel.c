@@ -232,6 +232,7 @@ static void peer_join(uint32_t proc, uint32_t slot)
 	peer->rights = EVR_RIGHT_WRITE;
 	peer->base = world.segment - SHARED_OFF;
 	peer->uses = world.uses[proc];
+	peer->turns_key = proc; /* nobody here guesses it */
 	peer->reserved_sz = engine.evr_segment.layout.segment_sz + engine.scenario->grow_sz;
 	peer->mapped_sz.v = segment_end();
 	peer->self.slot = slot;

@@ -6,7 +6,8 @@
  *
  * Mutants seen to fail here: a position that may go back; a verdict that is not looked at, also that
  * of an earlier writer; turns summed up; one that stood still forgotten with its turn, or never
- * expelled; a seat that is never full; a publication that looks for nobody.
+ * expelled; a seat that is never full; a publication that looks for nobody; turns without weights
+ * (bcast_far_turns_of_the_last_*).
  */
 #include "broadcast.h"
 
@@ -15,6 +16,7 @@
 #include "backend.h"
 #include "bcast.h"
 #include "dir.h"
+#include "hide.h"
 
 #define PEERS 6
 
@@ -649,17 +651,40 @@ static void bcast_far_turns_of_a_liar_hide_nobody(void **state)
 	typed_close(&s.out[1]);
 	assert_int_equal(push(&s.in, CAPACITY), CAPACITY);
 	assert_int_equal(drain(&s.out[0]), CAPACITY);
-	/* The turns are the second word of the second line of a region's directory. */
-	liars = (struct evr_a64 *)((uint8_t *)evr_peer_at(
-					   s.peers[0],
-					   evr_layout_region(&pair->segment->layout,
-							     evr_peer_self(s.peers[0]).slot),
-					   256) +
-				   EVR_LINE_SZ) +
-		1;
+	liars = hide_word(s.peers[0], evr_peer_self(s.peers[0]).slot);
 	assert_true(evr_a64_load_relaxed(liars) > 0);
 	open_as(&s.out[1], s.peers[1], EVR_CONSUMER);
 	evr_a64_store_release(liars, evr_a64_load_relaxed(liars) - 1);
+	assert_int_equal(push(&s.in, CAPACITY), CAPACITY);
+	assert_int_equal(drain(&s.out[0]), CAPACITY);
+	assert_int_equal(push(&s.in, CAPACITY), 0);
+	assert_int_equal(drain(&s.out[1]), CAPACITY);
+	strike(&s);
+}
+
+/* Nor does who had a slot hide the next in it, by what it has left for its turns. */
+static void bcast_far_turns_of_the_last_hide_no_next(void **state)
+{
+	struct pair *pair = *state;
+	struct stage s = set(pair, 2);
+	uint32_t slot = evr_peer_self(s.peers[1]).slot;
+	uint64_t before;
+
+	typed_close(&s.out[1]);
+	assert_int_equal(push(&s.in, CAPACITY), CAPACITY);
+	assert_int_equal(push(&s.in, 1), 0);
+	assert_int_equal(push(&s.in, 1), 0);
+	before = hide_sum(pair->peer, slot);
+	evr_peer_detach(s.peers[1]);
+	pair_settle_dead(pair->peer);
+	assert_int_equal(drain(&s.out[0]), CAPACITY);
+	s.peers[1] = another(pair);
+	assert_int_equal(evr_peer_self(s.peers[1]).slot, slot);
+	open_as(&s.out[1], s.peers[1], EVR_CONSUMER);
+	assert_true(hide_sum(pair->peer, slot) != before);
+	/* As the last one might have counted it out. */
+	hide(s.peers[1], slot, before);
+	assert_true(hide_sum(pair->peer, slot) == before);
 	assert_int_equal(push(&s.in, CAPACITY), CAPACITY);
 	assert_int_equal(drain(&s.out[0]), CAPACITY);
 	assert_int_equal(push(&s.in, CAPACITY), 0);
@@ -772,6 +797,7 @@ int main(void)
 		CASE(bcast_far_who_comes_at_each_access_loses_nothing),
 		CASE(bcast_far_position_is_never_ahead_nor_goes_back),
 		CASE(bcast_far_turns_of_a_liar_hide_nobody),
+		CASE(bcast_far_turns_of_the_last_hide_no_next),
 		CASE(bcast_far_hostile_subscriber_harms_nobody_else),
 		CASE(bcast_far_hostile_writer_harms_no_reader),
 	};

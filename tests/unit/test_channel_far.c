@@ -19,6 +19,7 @@ void step(void)
 #include "pair.h"
 
 #include "far.h"
+#include "hide.h"
 
 #include <evering/bell.h>
 
@@ -277,6 +278,26 @@ static void far_one_of_two_is_chosen_and_the_other_waits(void **state)
 	assert_int_equal(recv_value(&cb), 9);
 	evr_heap_close(&hc);
 	evr_peer_detach(c);
+}
+
+/* Who may write the turns of its own region takes nobody out of the sum. */
+static void far_turns_of_a_liar_hide_no_end(void **state)
+{
+	struct evr_peer *liar;
+	uint64_t before;
+
+	assert_int_equal(evr_peer_attach(&liar, pair->segment, NULL), 0);
+	assert_int_equal(evr_peer_attach(&b, pair->segment, NULL), 0);
+	make_end(a, &ca, &ha, EVR_CHANNEL_A);
+	assert_int_equal(evr_channel_state(&ca), EVR_RING_NO_PEER);
+	assert_int_equal(evr_channel_state(&ca), EVR_RING_NO_PEER);
+	before = hide_sum(liar, EVR_SLOT_ANY);
+	make_end(b, &cb, &hb, EVR_CHANNEL_B);
+	assert_true(hide_sum(liar, EVR_SLOT_ANY) != before);
+	hide(liar, EVR_SLOT_ANY, before);
+	assert_true(hide_sum(liar, EVR_SLOT_ANY) == before);
+	meet(&ca, &cb);
+	evr_peer_detach(liar);
 }
 
 static void far_other_properties_are_another_channel(void **state)
@@ -596,6 +617,7 @@ int main(void)
 		CASE(far_loans_are_bounded_and_waited_for),
 		CASE(far_end_of_a_session_takes_all_loans_back),
 		CASE(far_one_of_two_is_chosen_and_the_other_waits),
+		CASE(far_turns_of_a_liar_hide_no_end),
 		CASE(far_other_properties_are_another_channel),
 		CASE(far_dead_sender_is_read_until_its_slot_has_another),
 		CASE(far_two_processes_exchange_blocks_and_frames),

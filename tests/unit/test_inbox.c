@@ -9,6 +9,7 @@
  * (inbox_messages_are_*), a join that wakes nobody (inbox_sender_that_comes_*).
  */
 #include "die.h"
+#include "hide.h"
 
 #define CAPACITY 8
 /* A sweep's last turn takes as long; the others wait so long only for a lost wake-up. */
@@ -570,6 +571,31 @@ static void inbox_of_two_peers_is_removed_by_its_own(void **state)
 	evr_segment_close(segment);
 }
 
+/* Who may write the turns of its own region takes nobody out of the sum. */
+static void inbox_turns_of_a_liar_hide_no_sender(void **state)
+{
+	struct evr_peer *liar = attach(), *honest = attach();
+	struct evr_inbox_sender sender;
+	struct evr_inbox box;
+	uint64_t before;
+
+	(void)state;
+	make("box");
+	assert_int_equal(evr_inbox_open(&box, pair->peer, "box", 0), 0);
+	assert_empty(&box);
+	before = hide_sum(liar, EVR_SLOT_ANY);
+	assert_int_equal(evr_inbox_join(&sender, honest, "box", 0), 0);
+	send_one(&sender, 7);
+	assert_true(hide_sum(liar, EVR_SLOT_ANY) != before);
+	hide(liar, EVR_SLOT_ANY, before);
+	assert_true(hide_sum(liar, EVR_SLOT_ANY) == before);
+	take(&box, 7, honest);
+	evr_inbox_leave(&sender);
+	evr_inbox_close(&box);
+	evr_peer_detach(honest);
+	evr_peer_detach(liar);
+}
+
 int main(void)
 {
 #define CASE(fn) cmocka_unit_test_setup_teardown(fn, open_shared, pair_close)
@@ -596,6 +622,7 @@ int main(void)
 		FAR(inbox_senders_keep_their_order),
 		FAR(inbox_sender_that_comes_at_each_step_is_heard),
 		FAR(inbox_sender_killed_at_each_step_harms_no_other),
+		FAR(inbox_turns_of_a_liar_hide_no_sender),
 		cmocka_unit_test(inbox_of_two_peers_is_removed_by_its_own),
 	};
 

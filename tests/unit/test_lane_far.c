@@ -8,9 +8,10 @@
  * (far_other_*), an owner word that may name anybody, a position not checked (far_hostile_*),
  * nothing told at open (far_close_*), a close from before taken for one of now (far_close_*),
  * a consumer that always begins at base (far_producer_gone_*), a partner that is kept
- * (far_next_*).
+ * (far_next_*), turns summed up as they are (far_turns_*).
  */
 #include "far_lanes.h"
+#include "hide.h"
 
 #define SPAN_OF_WORDS(type) (sizeof(type) / 8)
 
@@ -238,6 +239,29 @@ static void far_successor_in_the_region_is_not_read(void **state)
 	evr_peer_detach(c);
 }
 
+/* Who may write the turns of its own region takes nobody out of the sum. */
+static void far_turns_of_a_liar_hide_nobody(void **state)
+{
+	struct evr_peer *liar;
+	uint64_t before;
+
+	assert_int_equal(evr_peer_attach(&liar, pair->segment, NULL), 0);
+	make(b, "r");
+	assert_int_equal(evr_spsc_open(&out, b, "r", EVR_CONSUMER, 0), 0);
+	assert_true(is_empty(&out));
+	assert_true(is_empty(&out));
+	before = hide_sum(liar, EVR_SLOT_ANY);
+	assert_int_equal(evr_spsc_open(&in, a, "r", EVR_PRODUCER, 0), 0);
+	push(&in, 1);
+	assert_true(hide_sum(liar, EVR_SLOT_ANY) != before);
+	hide(liar, EVR_SLOT_ANY, before);
+	assert_true(hide_sum(liar, EVR_SLOT_ANY) == before);
+	pop(&out, 1);
+	evr_spsc_close(&in);
+	evr_spsc_close(&out);
+	evr_peer_detach(liar);
+}
+
 /* Real processes, each in its region; what the parent sends comes back changed. */
 #define ROUNDS 20000
 
@@ -450,6 +474,7 @@ int main(void)
 		CASE(far_other_geometry_is_another_lane),
 		CASE(far_expected_peer_alone_is_met),
 		CASE(far_successor_in_the_region_is_not_read),
+		CASE(far_turns_of_a_liar_hide_nobody),
 		CASE(far_two_processes_echo_in_order),
 		CASE(far_frames_arrive_whole),
 		CASE(far_hostile_half_harms_nobody_else),
