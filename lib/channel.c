@@ -252,22 +252,39 @@ static int channel_map(struct evr_channel *ch, enum evr_channel_role role, uint6
 }
 
 /* May we come after the last holder of our role, as the other end sees it? */
-static int channel_may_begin(const struct evr_channel *ch)
+static int may_follow(const struct evr_lane *first, const struct evr_channel_end *mine,
+		      const struct evr_channel_end *other)
 {
-	uint64_t u_owner = evr_a64_load_acquire(other_owner(ch));
-	uint64_t before = ch->rx[0].lane.before;
-	uint64_t u_link = evr_a64_load_acquire(&ch->other->link); /* CHAN-MEET */
-	uint64_t u_past = evr_a64_load_relaxed(&ch->other->past);
-	uint64_t last = evr_a64_load_relaxed(&ch->mine->link); /* of the last holder */
+	uint64_t u_owner = evr_a64_load_acquire(first->other_owner);
+	uint64_t before = first->before;
+	uint64_t u_link = evr_a64_load_acquire(&other->link); /* CHAN-MEET */
+	uint64_t u_past = evr_a64_load_relaxed(&other->past);
+	uint64_t last = evr_a64_load_relaxed(&mine->link); /* of the last holder */
 
-	if (is_over(ch, u_owner))
+	if (owner_state(u_owner) != OWNER_HELD || owner_is_dead(first->peer, u_owner))
 		return 0;
 	if (!(channel_link_is_of(u_link, u_owner) && !channel_link_is_free(u_link)) &&
 	    !(channel_link_is_of(last, before) && owner_same_turn(last, u_owner) &&
 	      !(channel_link_is_of(u_past, u_owner) && owner_same_turn(u_past, before))))
 		return 0;
 	return evr_fail(-EBUSY, "channel '%s': peer %u at the other end has not let go of the last",
-			ch->rx[0].lane.object.name, owner_id(u_owner).slot);
+			first->object.name, owner_id(u_owner).slot);
+}
+
+/*
+ * Before the role is taken, too: who dies with it, and has not begun, hides the last holder from
+ * the other end, and from the next. What the last one has sent must have been heard by then.
+ */
+static int channel_may_take(const struct evr_lane *first)
+{
+	struct evr_bytes streams[2 * CHANNEL_STREAMS] = { 0 };
+	const struct evr_channel_tail *tail;
+	struct evr_channel_geometry u_g;
+	int role = first->role == EVR_PRODUCER ? EVR_CHANNEL_A : EVR_CHANNEL_B;
+
+	tail = evr_channel_view(first->peer, &first->object, streams, &u_g);
+	/* What is wrong with it is said once it is ours. */
+	return tail ? may_follow(first, &tail->ends[role], &tail->ends[!role]) : 0;
 }
 
 /* What is still there of former sessions nobody has recovered. -EBADMSG */
@@ -338,7 +355,7 @@ static int channel_begin(struct evr_channel *ch)
 		session_reset(ch);
 		return 0;
 	}
-	err = channel_may_begin(ch);
+	err = may_follow(&ch->rx[0].lane, ch->mine, ch->other);
 	if (!err)
 		err = stream_skip(ch, &ch->rx[CHANNEL_NORMAL]);
 	if (!err)
@@ -372,8 +389,9 @@ int evr_channel_open_on(struct evr_channel *ch, struct evr_peer *peer, const cha
 			return err;
 	}
 	first = &channel_stream(ch, role, 0)->lane;
-	err = evr_lane_open(first, peer, name, EVR_KIND_CHANNEL,
-			    role == EVR_CHANNEL_A ? EVR_PRODUCER : EVR_CONSUMER);
+	err = evr_lane_open_if(first, peer, name, EVR_KIND_CHANNEL,
+			       role == EVR_CHANNEL_A ? EVR_PRODUCER : EVR_CONSUMER,
+			       evr_dir_is_isolated(peer) ? NULL : channel_may_take);
 	if (err)
 		return err;
 	first->led = first->far;

@@ -141,8 +141,13 @@ static int lane_evict(struct evr_lane *l, uint64_t owner)
 			role_names[l->role]);
 }
 
-/* Win the owner word. */
-static int lane_take(struct evr_lane *l)
+static int lane_removed(const struct evr_lane *l)
+{
+	return evr_fail(-ENOENT, "ring '%s' was removed just now", l->object.name);
+}
+
+/* Win the owner word. @may: NULL, or as of evr_lane_open_if(). */
+static int lane_take(struct evr_lane *l, int (*may)(const struct evr_lane *l))
 {
 	struct evr_peer_id self = evr_peer_self(l->peer);
 	uint64_t owner = evr_a64_load_acquire(l->owner);
@@ -158,6 +163,10 @@ static int lane_take(struct evr_lane *l)
 		if (owner_state(owner) != OWNER_HELD) {
 			l->before = owner;
 			l->held = owner_next(owner, self);
+			err = may ? may(l) : 0;
+			if (err)
+				return evr_dir_is_current(l->peer, &l->object) ? err :
+										 lane_removed(l);
 			if (evr_a64_cas(l->owner, &owner, l->held)) /* LANE-ROLE */
 				break;
 			continue;
@@ -172,7 +181,7 @@ static int lane_take(struct evr_lane *l)
 	if (evr_dir_is_current(l->peer, &l->object))
 		return 0;
 	evr_lane_abandon(l);
-	return evr_fail(-ENOENT, "ring '%s' was removed just now", l->object.name);
+	return lane_removed(l);
 }
 
 /* Nobody else gives this memory away while we hold a role. Copy what it says of itself. */
@@ -211,6 +220,12 @@ static int lane_map(struct evr_lane *l, uint64_t off)
 int evr_lane_open(struct evr_lane *l, struct evr_peer *peer, const char *name, uint32_t kind,
 		  enum evr_role role)
 {
+	return evr_lane_open_if(l, peer, name, kind, role, NULL);
+}
+
+int evr_lane_open_if(struct evr_lane *l, struct evr_peer *peer, const char *name, uint32_t kind,
+		     enum evr_role role, int (*may)(const struct evr_lane *l))
+{
 	struct evr_a64 *owners;
 	int err;
 
@@ -239,7 +254,7 @@ int evr_lane_open(struct evr_lane *l, struct evr_peer *peer, const char *name, u
 	l->other_owner = &owners[!role];
 	l->calm_step = kind == EVR_KIND_BYTES || kind == EVR_KIND_CHANNEL ? CALM_BYTES :
 									    CALM_ELEMENTS;
-	err = lane_take(l);
+	err = lane_take(l, may);
 	if (!err) {
 		err = lane_map(l, 0);
 		if (err)

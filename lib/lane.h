@@ -37,6 +37,14 @@ int evr_lane_beside(struct evr_lane *l, const struct evr_lane *first, uint64_t o
 int evr_lane_view(struct evr_lane *l, struct evr_peer *peer, const struct evr_object *obj,
 		  uint64_t off);
 
+/*
+ * lane.c: as evr_lane_open(), but only if this says 0 of the last holder, whose owner word
+ * l->before is, and who is over: the role is taken from that very word. What it looks at may
+ * be of another object by then, if this one was removed: then it does not matter what it says.
+ */
+int evr_lane_open_if(struct evr_lane *l, struct evr_peer *peer, const char *name, uint32_t kind,
+		     enum evr_role role, int (*may)(const struct evr_lane *l));
+
 /* Where the next lane of the object starts, if this one is at @off. */
 uint64_t evr_lane_end(const struct evr_lane *l, uint64_t off);
 

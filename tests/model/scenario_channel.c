@@ -548,3 +548,97 @@ SCENARIO(channel_one_by_one) = {
 	.check = { { MODEL_SC, 2, 0, 0 }, { MODEL_TSO, 1, 0, 1 }, { MODEL_WEAK, 1, 0, 1 } },
 	.longer = { { MODEL_SC, 3, 0, 0 }, { MODEL_TSO, 2, 0, 1 }, { MODEL_WEAK, 2, 0, 1 } },
 };
+
+/*
+ * A sender goes before anybody has looked at what it has sent; who wants its place meanwhile
+ * may die with it, and the next comes. What each has sent is heard as its own.
+ */
+static uint64_t session_of(uint64_t owner)
+{
+	return owner >> OWNER_SESSION_SHIFT & 0xff;
+}
+
+static void say_session(struct evr_channel *ch)
+{
+	uint64_t value = session_of(channel_self(ch));
+
+	MODEL_CHECK(!evr_channel_send(ch, &value, 8, 0));
+}
+
+static void take_between(struct evr_peer *peer, void *state)
+{
+	struct state *s = state;
+	int err = evr_channel_open(&s->next, peer, "c", EVR_CHANNEL_B, 0);
+
+	MODEL_CHECK(!err || err == -EBUSY);
+	evr_channel_close(&s->next);
+}
+
+static bool between_is_over(void *state)
+{
+	return model_finished(2) || model_died(2);
+}
+
+static void come_after(struct evr_peer *peer, void *state)
+{
+	struct state *s = state;
+	int err;
+
+	model_until(between_is_over, s);
+	while ((err = evr_channel_open(&s->b, peer, "c", EVR_CHANNEL_B, 0))) {
+		MODEL_CHECK(err == -EBUSY);
+		evr_pause();
+	}
+	say_session(&s->b);
+}
+
+static void hear_whose(struct evr_peer *peer, void *state)
+{
+	struct state *s = state;
+	struct evr_message m;
+	uint64_t value;
+	int err;
+
+	while (s->received < 2) {
+		err = evr_channel_recv(&s->a, &m);
+		if (err) {
+			MODEL_CHECK(err == -EAGAIN || err == -ENOTCONN || err == -EPIPE ||
+				    err == -EOWNERDEAD);
+			if (err == -EPIPE || err == -EOWNERDEAD)
+				MODEL_CHECK(!evr_channel_forget(&s->a));
+			evr_pause();
+			continue;
+		}
+		evr_copy_out(&value, m.data, 8);
+		model_note("hears session %llu", (unsigned long long)value);
+		/* It may have come between a look that found nobody and the second for messages. */
+		evr_channel_state(&s->a);
+		MODEL_CHECK(value == session_of(model_peek(&s->a.partner)));
+		MODEL_CHECK((value == 1) == !s->received);
+		s->received++;
+		evr_channel_release(&s->a, &m);
+	}
+}
+
+static void setup_unheard(void *state)
+{
+	struct state *s = state;
+
+	setup_alone(s);
+	MODEL_CHECK(!evr_channel_open(&s->b, model_peer(1), "c", EVR_CHANNEL_B, 0));
+	say_session(&s->b);
+	evr_channel_close(&s->b);
+	name_words(s);
+}
+
+SCENARIO(channel_between) = {
+	.name = "channel-dies-between",
+	.state_sz = sizeof(struct state),
+	.shared_sz = 16 << 10,
+	.procs = { { "hears", hear_whose, .immortal = true },
+		   { "next", come_after, .immortal = true },
+		   { "between", take_between } },
+	.setup = setup_unheard,
+	.check = { { MODEL_SC, 1, 0, 0 }, { MODEL_SC, 1, 1, 0 } },
+	.longer = { { MODEL_SC, 2, 1, 0 }, { MODEL_WEAK, 1, 1, 1 } },
+};

@@ -8,7 +8,8 @@
  * Mutants seen to fail here: nothing recovered at the end of a session
  * (channel_receiver_*); an endpoint that counts as there before it has skipped what is
  * old (channel_message_at_each_step_*); the end told without another look for what was
- * sent before it, or released (channel_end_at_each_step_*).
+ * sent before it, or released (channel_end_at_each_step_*); a role that is taken before the look
+ * whether it may be (channel_taker_*).
  */
 #include "turns.h"
 
@@ -244,6 +245,46 @@ static void channel_forgetter_killed_at_each_step(void **state)
 		missed = missing;
 		evr_channel_close(&b);
 	}
+	printf("# died before each of %llu accesses\n", (unsigned long long)n - 2);
+}
+
+static void take_role(struct evr_peer *peer)
+{
+	struct evr_channel b;
+
+	log_->received = (uint64_t)-evr_channel_open(&b, peer, "c", EVR_CHANNEL_B, 0);
+	evr_channel_close(&b);
+}
+
+/* The last holder has sent, and gone; nobody has heard it yet when the next one dies. */
+static void channel_taker_killed_at_each_step_hides_no_message(void **state)
+{
+	struct pair *pair = *state;
+	struct evr_channel a, b;
+	struct evr_peer *other;
+	bool died = true;
+	uint64_t n;
+
+	make_channel(pair);
+	assert_int_equal(evr_channel_open(&a, pair->peer, "c", EVR_CHANNEL_A, 0), 0);
+	for (n = 1; died; n++) {
+		assert_true(n < STEPS_MAX);
+		assert_int_equal(evr_peer_attach(&other, pair->segment, NULL), 0);
+		assert_int_equal(evr_channel_open(&b, other, "c", EVR_CHANNEL_B, 0), 0);
+		assert_int_equal(send_value(&b, 1), 0);
+		evr_channel_close(&b);
+		evr_peer_detach(other);
+		died = finish(pair, start_at(pair, n, take_role));
+		assert_true(died || log_->received == EBUSY);
+		assert_int_equal(evr_channel_open(&b, pair->peer, "c", EVR_CHANNEL_B, 0), -EBUSY);
+		assert_int_equal(recv_value(&a), 1);
+		assert_int_equal(recv_value(&a), -EPIPE);
+		assert_int_equal(evr_channel_forget(&a), 0);
+	}
+	assert_true(n > 20);
+	assert_int_equal(evr_channel_open(&b, pair->peer, "c", EVR_CHANNEL_B, 0), 0);
+	evr_channel_close(&b);
+	evr_channel_close(&a);
 	printf("# died before each of %llu accesses\n", (unsigned long long)n - 2);
 }
 
@@ -502,6 +543,7 @@ int main(void)
 		CASE(channel_sender_killed_at_each_step),
 		CASE(channel_receiver_killed_at_each_step),
 		CASE(channel_forgetter_killed_at_each_step),
+		CASE(channel_taker_killed_at_each_step_hides_no_message),
 		CASE(channel_message_at_each_step_of_an_open_arrives),
 		CASE(channel_end_at_each_step_of_a_receive_comes_last),
 		CASE(channel_end_at_each_step_of_a_drain_comes_after_what_was_released),
