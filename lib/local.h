@@ -32,6 +32,7 @@
 /* Locks are on bytes that no file reaches. */
 #define LOCAL_LOCK_SLOT ((uint64_t)1 << 61) /* + slot: write lock of the peer that lives there */
 #define LOCAL_LOCK_USE (LOCAL_LOCK_SLOT + 0x1000) /* read lock of each handle, unless KEEP */
+#define LOCAL_LOCK_NAME (LOCAL_LOCK_SLOT + 0x1001) /* write lock of who takes its name away */
 
 /*
  * How often sleepers look for evidence of deaths, and how often pollers are woken to.

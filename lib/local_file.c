@@ -6,6 +6,11 @@
  * A named segment without KEEP goes with its last handle. Each handle holds a read
  * lock on one byte; who can get the write lock is alone, and may unlink. When all
  * handles were killed, the next to open or create finds the file so and removes it.
+ *
+ * unlink(2) goes by the name, and the file of that name may have become another since one
+ * has looked. So who takes a name away holds a lock on the file that he means, and looks
+ * then whether the name leads to it: it does so until he unlinks it, as nobody else may,
+ * and links are made only where no name is.
  */
 #include "local.h"
 
@@ -13,6 +18,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/mempolicy.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +32,8 @@
 #include "internal.h"
 
 #define PATH_SZ (sizeof(LOCAL_PREFIX) + EVR_NAME_SIZE)
+/* A lock is held for two system calls; who still has it then was stopped in between. */
+#define REMOVE_TRIES 1000
 
 static void path_of(const char *name, char path[PATH_SZ])
 {
@@ -237,12 +245,20 @@ static int set_owner(int fd, const struct evr_segment_options *options)
 	return 0;
 }
 
+/* Can this name be taken away, and with it no other file than this? Until the fd is closed. */
+static bool name_hold(int fd, const char *path)
+{
+	struct stat file, named;
+
+	return !local_file_lock(fd, F_WRLCK, LOCAL_LOCK_NAME) && !fstat(fd, &file) &&
+	       !lstat(path, &named) && file.st_dev == named.st_dev && file.st_ino == named.st_ino;
+}
+
 /* Is this the file of a segment without KEEP that nobody holds? Then take it away. */
 static bool remove_if_abandoned(const char *path)
 {
 	struct local_header local;
 	struct evering_status_header header;
-	struct stat file, named;
 	bool removed = false;
 	int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 
@@ -251,8 +267,7 @@ static bool remove_if_abandoned(const char *path)
 	if (pread(fd, &header, sizeof(header), 0) == sizeof(header) &&
 	    pread(fd, &local, sizeof(local), LOCAL_HEADER_OFF) == sizeof(local) &&
 	    header.magic == LOCAL_MAGIC && !evr_a32_load_relaxed(&local.is_kept) &&
-	    !local_file_lock(fd, F_WRLCK, LOCAL_LOCK_USE) && !fstat(fd, &file) &&
-	    !stat(path, &named) && file.st_ino == named.st_ino)
+	    !local_file_lock(fd, F_WRLCK, LOCAL_LOCK_USE) && name_hold(fd, path))
 		removed = !unlink(path);
 	close(fd);
 	return removed;
@@ -514,16 +529,39 @@ void local_file_close(struct evr_segment *segment)
 	}
 }
 
+/* 0; -EBUSY another takes a name away just now; -errno. */
+static int remove_named(const char *path)
+{
+	/* Who may not write to it may still be allowed to unlink it: its owner; then nobody holds the lock. */
+	int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY), err = 0;
+
+	if (fd >= 0 && !name_hold(fd, path))
+		err = -EBUSY;
+	else if (unlink(path))
+		err = -errno;
+	if (fd >= 0)
+		close(fd);
+	return err;
+}
+
 int local_file_remove(const char *name)
 {
 	char path[PATH_SZ];
+	int tries, err;
 
 	path_of(name, path);
-	if (!unlink(path))
+	err = remove_named(path);
+	for (tries = 0; err == -EBUSY && tries < REMOVE_TRIES; tries++) {
+		sched_yield();
+		err = remove_named(path);
+	}
+	if (!err)
 		return 0;
-	if (errno == ENOENT)
+	if (err == -ENOENT)
 		return evr_fail(-ENOENT, "there is no local segment '%s'", name);
-	if (errno == EPERM || errno == EACCES)
+	if (err == -EBUSY)
+		return evr_fail(-EBUSY, "another process takes '%s' away just now", name);
+	if (err == -EPERM || err == -EACCES)
 		return evr_fail(-EACCES, "'%s' belongs to another user", name);
-	return evr_fail(-errno, "cannot remove %s: %s", path, strerror(errno));
+	return evr_fail(err, "cannot remove %s: %s", path, strerror(-err));
 }

@@ -155,7 +155,8 @@ EVR_API int evr_segment_invite(struct evr_segment *segment, uint32_t rights, uin
 /*
  * evr_segment_remove() - take the name away. Peers that are attached stay so; the
  * memory goes when the last of them does.
- * Return: 0; -ENOENT; -EACCES; -EINVAL.
+ * Return: 0; -ENOENT; -EACCES; -EINVAL; -EBUSY another process was stopped while it took it
+ * away (local).
  */
 EVR_API int evr_segment_remove(const char *uri);
 

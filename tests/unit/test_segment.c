@@ -391,6 +391,120 @@ static void segment_without_keep_leaves_no_file(void **state)
 	EQ(access(path_of(named_uri("trace")), F_OK), -1);
 }
 
+/* What happens just before the library's next unlink(2). */
+static void (*before_unlink)(void);
+
+int unlink(const char *path)
+{
+	void (*fn)(void) = before_unlink;
+
+	before_unlink = NULL;
+	if (fn)
+		fn();
+	return unlinkat(AT_FDCWD, path, 0);
+}
+
+static struct evr_segment *made;
+static int removed, created;
+
+/* Another process takes the name away, and makes a segment of its own. */
+static void make_anew(void)
+{
+	struct evr_segment_options options = plain_options();
+
+	removed = evr_segment_remove(named_uri("trace"));
+	created = evr_segment_create(&made, named_uri("trace"), &options);
+}
+
+static void is_whose_name_leads_to_it(void)
+{
+	struct evr_segment *found;
+
+	EQ(evr_segment_open(&found, named_uri("trace")), 0);
+	CHECK(info_of(found).segment_id == info_of(made).segment_id);
+	evr_segment_close(found);
+	evr_segment_close(made);
+	EQ(access(path_of(named_uri("trace")), F_OK), -1);
+}
+
+/* The last handle finds itself alone, and the name is another's when it takes that away. */
+static void segment_made_in_the_middle_of_a_close_keeps_its_name(void **state)
+{
+	struct evr_segment *segment = make_named("trace", 0600, 0);
+	struct evr_segment_options options = plain_options();
+
+	(void)state;
+	before_unlink = make_anew;
+	evr_segment_close(segment);
+	CHECK(!before_unlink);
+	if (!created)
+		is_whose_name_leads_to_it();
+	EQ(removed, -EBUSY);
+	EQ(created, -EEXIST);
+	EQ(access(path_of(named_uri("trace")), F_OK), -1);
+	OK(evr_segment_create(&made, named_uri("trace"), &options));
+	is_whose_name_leads_to_it();
+}
+
+static struct evr_segment *closing;
+
+static void close_and_make_anew(void)
+{
+	struct evr_segment_options options = plain_options();
+
+	evr_segment_close(closing);
+	created = evr_segment_create(&made, named_uri("trace"), &options);
+}
+
+/* The same when it is taken away by its name. */
+static void segment_made_in_the_middle_of_a_remove_keeps_its_name(void **state)
+{
+	struct evr_segment_options options = plain_options();
+
+	(void)state;
+	closing = make_named("trace", 0600, 0);
+	before_unlink = close_and_make_anew;
+	EQ(evr_segment_remove(named_uri("trace")), 0);
+	CHECK(!before_unlink);
+	if (!created)
+		is_whose_name_leads_to_it();
+	EQ(created, -EEXIST);
+	closing = make_named("trace", 0600, 0);
+	before_unlink = make_anew;
+	EQ(evr_segment_remove(named_uri("trace")), 0);
+	EQ(removed, -EBUSY);
+	EQ(created, -EEXIST);
+	evr_segment_close(closing);
+	OK(evr_segment_create(&made, named_uri("trace"), &options));
+	is_whose_name_leads_to_it();
+}
+
+static void remove_unwritable(struct child *child, void *arg)
+{
+	struct evr_segment *segment;
+
+	(void)child;
+	(void)arg;
+	if (!geteuid())
+		become_nobody();
+	segment = make_named("trace", 0600, EVR_SEGMENT_KEEP);
+	EQ(chmod(path_of(named_uri("trace")), 0), 0);
+	EQ(open(path_of(named_uri("trace")), O_RDWR), -1);
+	EQ(evr_segment_remove(named_uri("trace")), 0);
+	EQ(evr_segment_remove(named_uri("trace")), -ENOENT);
+	evr_segment_close(segment);
+}
+
+/* Its owner may take away what he may not write. */
+static void segment_that_cannot_be_written_is_removed(void **state)
+{
+	struct child child;
+
+	(void)state;
+	child_start(&child, remove_unwritable, &child);
+	child_join(&child);
+}
+
 static void segment_unnamed_cannot_be_cut_short(void **state)
 {
 	struct evr_segment *segment = plain_segment();
@@ -464,6 +578,9 @@ int main(void)
 		cmocka_unit_test(segment_that_is_made_leaves_nothing_when_it_fails),
 		cmocka_unit_test(segment_invite_gives_all_rights_or_a_reader),
 		cmocka_unit_test(segment_without_keep_leaves_no_file),
+		cmocka_unit_test(segment_made_in_the_middle_of_a_close_keeps_its_name),
+		cmocka_unit_test(segment_made_in_the_middle_of_a_remove_keeps_its_name),
+		cmocka_unit_test(segment_that_cannot_be_written_is_removed),
 		cmocka_unit_test(segment_unnamed_cannot_be_cut_short),
 		cmocka_unit_test(segment_cannot_be_revoked_from),
 		cmocka_unit_test(segment_backing_is_checked_and_reported),
