@@ -21,7 +21,7 @@ struct evr_a64 *evr_dir_owners(struct evr_peer *peer, const struct evr_object *o
 int evr_dir_join(struct evr_peer *peer, const struct evr_object *obj);
 void evr_dir_leave(struct evr_peer *peer, const struct evr_object *obj);
 
-/* At attach: what the slot's last peer has joined this one has not. */
+/* At attach: what the slot's last peer has joined, or in an isolated segment made, this one has not. */
 void evr_dir_members_reset(struct evr_peer *peer);
 
 bool evr_dir_is_isolated(struct evr_peer *peer);

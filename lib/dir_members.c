@@ -130,6 +130,7 @@ void evr_dir_members_reset(struct evr_peer *peer)
 	uint32_t i, slot = peer->self.slot;
 	struct dir d;
 
+	evr_dir_afresh(peer);
 	if (evr_dir_open_own(&d, peer))
 		return;
 	for (i = 0; i < d.nr; i++)

@@ -85,6 +85,20 @@ static void dir_inherit(struct dir *d)
 	evr_a64_store_release(&d->header->incarnation, mine); /* DIR-INHERIT */
 }
 
+void evr_dir_afresh(struct evr_peer *peer)
+{
+	struct dir d;
+
+	if (!evr_dir_is_isolated(peer) || evr_peer_self(peer).slot > 0xff ||
+	    dir_map(&d, peer, evr_peer_self(peer).slot) || !dir_is_writable(&d))
+		return;
+	/* Whoever wrote it before us may have written our own incarnation there, as it is easily guessed. */
+	evr_a64_store_relaxed(&d.header->incarnation, 0);
+	evr_a64_store_release(&d.header->region_sz, d.region_sz);
+	evr_a64_store_release(&d.header->magic, DIR_MAGIC);
+	dir_inherit(&d);
+}
+
 /* Set a word that is 0 until it has the one value it can have. */
 static int dir_settle_word(const struct dir *d, struct evr_a64 *word, uint64_t value,
 			   const char *what)

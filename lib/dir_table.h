@@ -115,6 +115,12 @@ bool evr_dir_has_joined(const struct dir *d, const struct dir_entry *e, struct e
 /* Find and check a directory; @slot: EVR_SLOT_ANY is the shared one. 0; -ENOSPC, -EPROTO, -EBADMSG. */
 int evr_dir_open(struct dir *d, struct evr_peer *peer, uint32_t slot);
 
+/*
+ * At attach: a region of an isolated segment begins anew. What its last owner has left there may
+ * be anything, and is nobody's.
+ */
+void evr_dir_afresh(struct evr_peer *peer);
+
 /* The one that this peer creates in. Also -EROFS. */
 int evr_dir_open_own(struct dir *d, struct evr_peer *peer);
 

@@ -11,6 +11,8 @@
 
 #include <evering/atomic.h>
 
+#include "backend.h"
+
 static void create(struct pair *pair, const char *name, uint64_t sz, struct evr_object *out)
 {
 	assert_int_equal(evr_dir_create(pair->peer, name, EVR_KIND_USER, sz, out), 0);
@@ -436,6 +438,39 @@ static void dir_isolated_ends_with_its_peer(void **state)
 	close(ready[1]);
 }
 
+/* Whoever has a slot next can use its directory, and has none of what the last one left. */
+static void dir_isolated_slot_is_spoiled_by_no_last_peer(void **state)
+{
+	struct evr_peer *us = ((struct pair *)*state)->peer, *liar, *next;
+	struct evr_object object;
+	uint64_t off, word;
+	uint64_t *header;
+	uint32_t slot;
+
+	for (word = 0; word < 2 * EVR_LINE_SZ / 8; word++) {
+		assert_int_equal(evr_peer_attach(&liar, evr_peer_segment(us), NULL), 0);
+		slot = evr_peer_self(liar).slot;
+		assert_int_equal(evr_dir_create(liar, "x", EVR_KIND_USER, 100, &object), 0);
+		assert_int_equal(evr_dir_publish(liar, &object), 0);
+		off = evr_layout_region(&evr_peer_segment(us)->layout, slot);
+		header = evr_peer_at(liar, off, 2 * EVR_LINE_SZ);
+		/* The third says whose it is: the next one's, it says. */
+		header[2] = evr_peer_self(liar).incarnation + 1;
+		header[word] = word == 2 ? header[2] : UINT64_MAX;
+		evr_peer_detach(liar);
+		pair_settle_dead(us);
+		assert_int_equal(evr_peer_attach(&next, evr_peer_segment(us), NULL), 0);
+		assert_int_equal(evr_peer_self(next).slot, slot);
+		assert_int_equal(evr_dir_find(us, "x", &object), -ENOENT);
+		assert_int_equal(evr_dir_create(next, "y", EVR_KIND_USER, 100, &object), 0);
+		assert_int_equal(evr_dir_publish(next, &object), 0);
+		assert_int_equal(evr_dir_find(us, "y", &object), 0);
+		assert_int_equal(object.slot, slot);
+		evr_peer_detach(next);
+		pair_settle_dead(us);
+	}
+}
+
 int main(void)
 {
 #define CASE(fn) cmocka_unit_test_setup_teardown(fn, pair_open, pair_close)
@@ -450,6 +485,8 @@ int main(void)
 		CASE(dir_other_header_refused),
 		CASE(dir_hostile_entry_gives_no_memory_outside),
 		CASE(dir_observer_reads_and_writes_nothing),
+		cmocka_unit_test_setup_teardown(dir_isolated_slot_is_spoiled_by_no_last_peer,
+						open_isolated, pair_close),
 		cmocka_unit_test_setup_teardown(dir_isolated_ends_with_its_peer, open_isolated,
 						pair_close),
 	};
