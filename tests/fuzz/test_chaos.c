@@ -12,23 +12,12 @@
  */
 #include "steps.h"
 
-#include <signal.h>
-#include <stdint.h>
-
-static void chaos_step(void);
-
-void step(void)
-{
-	chaos_step();
-}
+#include "liar.h"
 
 #include "pair.h"
 
-#include "tour.h"
 #include "world.h"
 
-/* Accesses of one tour; the longest that was seen has a hundredth of it. */
-#define STEPS_MAX 20000000ULL
 #define GUARD 0xa5
 
 struct chaos {
@@ -36,70 +25,6 @@ struct chaos {
 	struct tour tour;
 	unsigned char *shared, *before; /* the shared region, and what was in it */
 };
-
-/* The liar: where it writes, and how often. */
-static struct liar {
-	uint64_t *words;
-	uint32_t nr; /* of these */
-	uint32_t every; /* accesses between two lies, about; 0: it is silent */
-	uint64_t seed;
-	uint64_t steps;
-} liar;
-
-static uint64_t lie(uint64_t word, const uint64_t *words, uint32_t nr, uint64_t *seed)
-{
-	uint64_t random = tour_random(seed);
-
-	switch (random >> 8 & 15) {
-	case 0:
-		return 0;
-	case 1:
-		return UINT64_MAX;
-	case 2:
-		return random;
-	case 3:
-		return word + 1;
-	case 4:
-		return word - 1;
-	case 5:
-		return word + (random >> 32 & 0xff) * 16;
-	case 6:
-		return 1ULL << (random >> 32) % 64;
-	case 7:
-		return word ^ (random & 0xffffffff00000000ULL);
-	case 8:
-		return (word & ~0xfULL) | (random >> 32 & 0xf);
-	case 9:
-		return UINT64_MAX >> (random >> 32) % 64;
-	case 10:
-	case 11:
-		return words[(random >> 32) % nr]; /* what is true elsewhere, or was */
-	default:
-		return word ^ 1ULL << (random >> 32) % 64;
-	}
-}
-
-static void liar_turn(void)
-{
-	uint64_t *word = &liar.words[(tour_random(&liar.seed) >> 20) % liar.nr];
-
-	*(volatile uint64_t *)word = lie(*word, liar.words, liar.nr, &liar.seed);
-}
-
-static void chaos_step(void)
-{
-	if (++liar.steps > STEPS_MAX) {
-		fprintf(stderr, "# a call does not end\n");
-		abort();
-	}
-	if (liar.every && (tour_random(&liar.seed) >> 16) % liar.every == 0)
-		liar_turn();
-}
-
-static uint64_t rounds(uint64_t nr)
-{
-	return getenv("EVERING_TEST_LONG") ? 60 * nr : nr;
-}
 
 static int chaos_open(void **state)
 {
@@ -229,6 +154,8 @@ CHAOS_OF(log, 2, 800)
 CHAOS_OF(heap, 1, 400)
 CHAOS_OF(pool, 2, 600)
 CHAOS_OF(channel, 1, 400)
+CHAOS_OF(bcast, 2, 800)
+CHAOS_OF(kept, 2, 800)
 
 /* The directory's own words too, and all that it names. */
 static void chaos_directory_at_any_time(void **state)
@@ -296,7 +223,7 @@ int main(void)
 #define BOTH(kind) CASE(chaos_##kind##_each_word), CASE(chaos_##kind##_at_any_time)
 	const struct CMUnitTest tests[] = {
 		BOTH(spsc), BOTH(bytes), BOTH(slots), BOTH(inbox), BOTH(mpmc),
-		BOTH(log), BOTH(heap), BOTH(pool), BOTH(channel),
+		BOTH(log), BOTH(heap), BOTH(pool), BOTH(channel), BOTH(bcast), BOTH(kept),
 		CASE(chaos_directory_at_any_time),
 		CASE(chaos_process_is_outlived),
 	};

@@ -183,6 +183,88 @@ static void tour_inbox(struct tour *t, const char *name)
 		evr_inbox_close(&in);
 }
 
+void tour_bcast_writer(struct tour *t, struct evr_bcast *b)
+{
+	uint64_t elems[16] = { 0 };
+	uint32_t nr = 1 + pick(t, 16);
+	void *at;
+
+	switch (pick(t, 4)) {
+	case 0:
+		evr_bcast_push(b, elems, nr);
+		break;
+	case 1:
+		evr_bcast_push_wait(b, &t->waiter, elems, nr, PAST_NS);
+		break;
+	case 2:
+		at = evr_bcast_reserve(b, &nr);
+		touch(at, 8ULL * nr, true);
+		evr_bcast_commit(b, at ? pick(t, nr + 2) : 0);
+		break;
+	default:
+		evr_bcast_expel(b, (struct evr_peer_id){ pick(t, 4), pick(t, 4) });
+		evr_bcast_state(b);
+	}
+}
+
+void tour_bcast_reader(struct tour *t, struct evr_bcast *b)
+{
+	struct evr_bcast_counts counts;
+	struct evr_bcast_tally tally;
+	uint64_t elems[16] = { 0 };
+	uint32_t nr = 1 + pick(t, 16);
+	const void *got;
+
+	switch (pick(t, 5)) {
+	case 0:
+		evr_bcast_pop(b, elems, nr);
+		break;
+	case 1:
+		evr_bcast_pop_wait(b, &t->waiter, elems, nr, PAST_NS);
+		break;
+	case 2:
+		got = evr_bcast_peek(b, &nr);
+		touch(got, got ? 8ULL * nr : 0, false);
+		evr_bcast_release(b, got ? pick(t, nr + 2) : 0);
+		break;
+	case 3:
+		evr_bcast_rewind(b);
+		evr_bcast_state(b);
+		evr_bcast_counts(b, &counts);
+		break;
+	default:
+		if (!pick(t, 4))
+			evr_bcast_forget(b);
+	}
+	evr_bcast_tally(b, &tally);
+}
+
+static void tour_bcast(struct tour *t, const char *name)
+{
+	struct evr_bcast out = { 0 }, in = { 0 }, eye = { 0 };
+	struct evr_bcast_counts counts;
+	bool is_out = !evr_bcast_open_sized(&out, t->peer, name, EVR_PRODUCER, 0, 8);
+	bool is_in = !evr_bcast_open_sized(&in, t->peer, name, EVR_CONSUMER, 0, 8);
+	bool is_eye = !evr_bcast_observe_sized(&eye, t->peer, name, NULL, 0, 8);
+	uint32_t i;
+
+	evr_bcast_stat(t->peer, name, &counts);
+	for (i = 0; i < OPS; i++) {
+		if (is_out)
+			tour_bcast_writer(t, &out);
+		if (is_in)
+			tour_bcast_reader(t, &in);
+		if (is_eye)
+			tour_bcast_reader(t, &eye);
+	}
+	if (is_out)
+		evr_bcast_close(&out);
+	if (is_in)
+		evr_bcast_close(&in);
+	if (is_eye)
+		evr_bcast_close(&eye);
+}
+
 static void tour_mpmc(struct tour *t, const char *name)
 {
 	struct evr_mpmc_counts counts;
@@ -449,6 +531,15 @@ static void tour_send(struct tour *t, struct evr_channel *ch)
 	}
 }
 
+void tour_channel_end(struct tour *t, struct evr_channel *ch)
+{
+	tour_send(t, ch);
+	evr_channel_state(ch);
+	tour_receive(t, ch);
+	if (!pick(t, 8))
+		evr_channel_grant(ch, pick(t, 4), pick(t, 4000));
+}
+
 /* Requests from one end, and answers from the other. */
 static void tour_call(struct tour *t, struct evr_channel *a, struct evr_channel *b)
 {
@@ -498,11 +589,7 @@ static void tour_channel(struct tour *t, const char *name)
 		end = pick(t, 2);
 		if (!is_open[end])
 			continue;
-		tour_send(t, &ch[end]);
-		evr_channel_state(&ch[end]);
-		tour_receive(t, &ch[end]);
-		if (!pick(t, 8))
-			evr_channel_grant(&ch[end], pick(t, 4), pick(t, 4000));
+		tour_channel_end(t, &ch[end]);
 	}
 	for (end = 0; end < 2; end++) {
 		if (!is_open[end])
@@ -525,7 +612,7 @@ void tour_object(struct tour *t, const struct evr_object *object)
 		[EVR_KIND_SLOTS] = tour_slots,	[EVR_KIND_INBOX] = tour_inbox,
 		[EVR_KIND_MPMC] = tour_mpmc,	[EVR_KIND_LOG] = tour_log,
 		[EVR_KIND_HEAP] = tour_heap,	[EVR_KIND_POOL] = tour_pool,
-		[EVR_KIND_CHANNEL] = tour_channel,
+		[EVR_KIND_CHANNEL] = tour_channel, [EVR_KIND_BCAST] = tour_bcast,
 	};
 
 	if (object->kind < sizeof(tours) / sizeof(tours[0]) && tours[object->kind])

@@ -19,6 +19,11 @@ struct tour {
 
 /* One object, as its kind has it; of kinds that are nobody's its bytes. */
 void tour_object(struct tour *tour, const struct evr_object *object);
+/* One end of a channel: all that it may send and receive, at random. */
+void tour_channel_end(struct tour *tour, struct evr_channel *ch);
+/* A handle of a broadcast, as its role has it; whatever it gives is touched. */
+void tour_bcast_writer(struct tour *tour, struct evr_bcast *b);
+void tour_bcast_reader(struct tour *tour, struct evr_bcast *b);
 /* Make, find and remove objects; settle the dead. */
 void tour_directory(struct tour *tour);
 /* All of it. */

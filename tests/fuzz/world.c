@@ -57,7 +57,22 @@ static int make_queues(struct evr_peer *peer)
 		err = evr_log_create(peer, "log", &log);
 	if (!err)
 		err = make_guard(peer, "guard-5");
-	return err ? err : evr_channel_create(peer, "channel", &channel);
+	if (!err)
+		err = evr_channel_create(peer, "channel", &channel);
+	return err ? err : make_guard(peer, "guard-7");
+}
+
+/* One that overwrites, and one that waits. */
+static int make_broadcasts(struct evr_peer *peer)
+{
+	struct evr_bcast_options lossy = { SIZED(evr_bcast_options), .capacity = 8, .elem_sz = 8 };
+	struct evr_bcast_options kept = lossy;
+	int err = evr_bcast_create(peer, "bcast", &lossy);
+
+	kept.seats = 2;
+	if (!err)
+		err = make_guard(peer, "guard-8");
+	return err ? err : evr_bcast_create(peer, "kept", &kept);
 }
 
 static int make_memory(struct evr_peer *peer)
@@ -106,6 +121,8 @@ int world_make(struct evr_peer *peer)
 		err = make_memory(peer);
 	if (!err)
 		err = make_queues(peer);
+	if (!err)
+		err = make_broadcasts(peer);
 	return err ? err : fill(peer);
 }
 
