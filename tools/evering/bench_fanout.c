@@ -2,7 +2,8 @@
 /*
  * One sends to several: a broadcast is written once, a pipe or a socket once for each. The
  * readers are processes of their own, all on the far CPU; a message counts once, when all
- * have it. Observers may miss some, which then count as had.
+ * have it. Observers may miss some, which then count as had. In an isolated segment the
+ * subscribers' positions lie in regions of their own.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -20,7 +21,7 @@
 #define READERS_MAX 8
 #define CAPACITY 2048
 
-enum means { BY_SEATS, BY_OBSERVERS, BY_PIPES, BY_SOCKETS };
+enum means { BY_SEATS, BY_REGIONS, BY_OBSERVERS, BY_PIPES, BY_SOCKETS };
 
 /* How a rival does it. */
 struct fan {
@@ -55,7 +56,15 @@ static int prepare_bcast(struct stage *stage)
 	struct evr_segment_options options = { .struct_sz = sizeof(options),
 					       .shared_sz = (4 << 20) + 2 * CAPACITY * stage->size,
 					       .peers_max = 2 * READERS_MAX };
-	int err = evr_segment_create(
+	int err;
+
+	if (fan_of(stage)->means == BY_REGIONS) {
+		options.flags = EVR_SEGMENT_ISOLATED;
+		options.shared_sz = 0;
+		options.peer_sz = (1 << 20) + 2 * CAPACITY * stage->size;
+		options.peers_max = 2 + fan_of(stage)->readers_nr;
+	}
+	err = evr_segment_create(
 		&stage->segment,
 		stage->backend == EVR_BACKEND_DEVICE ? "device:" : "local:", &options);
 
@@ -137,7 +146,7 @@ static void open_writer(struct stage *stage, struct evr_bcast *b)
 		.struct_sz = sizeof(options),
 		.capacity = CAPACITY,
 		.elem_sz = (uint32_t)stage->size,
-		.seats = fan->means == BY_SEATS ? fan->readers_nr : 0,
+		.seats = fan->means == BY_OBSERVERS ? 0 : fan->readers_nr,
 	};
 	int err;
 
@@ -147,6 +156,8 @@ static void open_writer(struct stage *stage, struct evr_bcast *b)
 		err = evr_bcast_open(b, stage->peer, "all", EVR_PRODUCER, 0);
 	if (err)
 		stage_fail(stage, "broadcast", err);
+	/* A reader that the machine has no CPU for is none that hangs. */
+	evr_bcast_patience(b, EVR_NO_DEADLINE);
 }
 
 static void near(struct stage *stage)
@@ -178,7 +189,7 @@ static void open_reader(struct stage *stage, struct reader *r, uint32_t nr)
 	if (!is_bcast(stage))
 		return;
 	stage_attach(stage);
-	if (fan_of(stage)->means == BY_SEATS)
+	if (fan_of(stage)->means != BY_OBSERVERS)
 		err = evr_bcast_open(&r->b, stage->peer, "all", EVR_CONSUMER, 0);
 	else
 		err = evr_bcast_observe(&r->b, stage->peer, "all", NULL, 0);
@@ -320,6 +331,7 @@ static void far(struct stage *stage)
 					     near,	 far,	       &id##_fans[2] }
 
 FANOUT_RIVALS(seats, "evering subscribers", prepare_bcast, BY_SEATS);
+FANOUT_RIVALS(regions, "evering isolated subscribers", prepare_bcast, BY_REGIONS);
 FANOUT_RIVALS(observers, "evering observers", prepare_bcast, BY_OBSERVERS);
 FANOUT_RIVALS(pipes, "pipes", prepare_streams, BY_PIPES);
 FANOUT_RIVALS(sockets, "UNIX sockets", prepare_streams, BY_SOCKETS);
@@ -330,15 +342,19 @@ const struct bench fanout_bench = {
 	.unit = BENCH_MESSAGES,
 	.sizes = { 64 },
 	.batch = 32,
-	.rivals = { &seats_1, &observers_1, &pipes_1, &sockets_1, &seats_2, &observers_2, &pipes_2,
-		    &sockets_2, &seats_8, &observers_8, &pipes_8, &sockets_8 },
+	.rivals = { &seats_1, &regions_1, &observers_1, &pipes_1, &sockets_1, &seats_2, &regions_2,
+		    &observers_2, &pipes_2, &sockets_2, &seats_8, &regions_8, &observers_8, &pipes_8,
+		    &sockets_8 },
 	.ratios = { { &seats_1, &pipes_1 },
 		    { &seats_1, &sockets_1 },
+		    { &regions_1, &pipes_1 },
 		    { &observers_1, &pipes_1 },
 		    { &seats_2, &pipes_2 },
 		    { &seats_2, &sockets_2 },
+		    { &regions_2, &pipes_2 },
 		    { &observers_2, &pipes_2 },
 		    { &seats_8, &pipes_8 },
 		    { &seats_8, &sockets_8 },
+		    { &regions_8, &pipes_8 },
 		    { &observers_8, &pipes_8 } },
 };
