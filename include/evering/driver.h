@@ -181,8 +181,8 @@ enum {
 	EVR_OP_REGION = 2, /* addr is an offset in the region, not an address */
 	EVR_OP_ASYNC = 4, /* let a worker of the kernel do it from the start */
 	EVR_OP_EXACT = 8, /* go on after a short read or write until all, an end or an error */
-	EVR_OP_MULTISHOT = 16, /* accept, recv, poll, bell wait: until cancelled */
-	EVR_OP_BUFFER = 32, /* recv: into a buffer of the group bgid */
+	EVR_OP_MULTISHOT = 16, /* accept, recv, recvmsg, poll, bell wait: until cancelled */
+	EVR_OP_BUFFER = 32, /* recv, recvmsg: into a buffer of the group bgid */
 	EVR_OP_BACKGROUND = 64, /* no completion; errors are counted */
 	EVR_OP_FIXED_RESULT = 128, /* accept, open, socket: into the table, slot file */
 };

@@ -277,7 +277,13 @@ static inline struct evr_op evr_op_sendmsg(int fd, const struct msghdr *msg, uin
 	return op;
 }
 
-/* The header itself is filled in too, and stays the driver's with all it points to. */
+/*
+ * The header itself is filled in too, and stays the driver's with all it points to. With MULTISHOT and
+ * a group of buffers only its msg_namelen and msg_controllen count, how much room a buffer is to have
+ * for both, and it is copied: each completion brings a message, see evr_op_received(). The end of the stream, or a
+ * message without data, ends the op. A buffer that has no room for all this: -EFAULT.
+ * Nobody closes the fds that came with a message of an op that is abandoned.
+ */
 static inline struct evr_op evr_op_recvmsg(int fd, struct msghdr *msg, uint32_t flags)
 {
 	struct evr_op op = evr_op_make(EVR_OP_RECVMSG, fd, msg, 1, 0);
@@ -285,6 +291,18 @@ static inline struct evr_op evr_op_recvmsg(int fd, struct msghdr *msg, uint32_t 
 	op.opflags = flags;
 	return op;
 }
+
+/*
+ * evr_op_received() - the message in the buffer of a completion of a multishot recvmsg.
+ * @done: with EVR_DONE_BUFFER. @room: msg_namelen and msg_controllen as they were submitted.
+ * @msg: out: name, control data, both in the buffer, and msg_flags; no iovec.
+ * @data: out: in the buffer, for as long as that is the caller's.
+ * Context: any thread.
+ * Return: bytes of data, fewer than were sent with MSG_TRUNC in msg_flags; -EINVAL @done is no such
+ * completion; -EFAULT @room is NULL; -EBADMSG it is shorter than @room.
+ */
+EVR_API int evr_op_received(const struct evr_completion *done, const struct msghdr *room,
+			    struct msghdr *msg, void **data);
 
 /*
  * Zero-copy send: a completion with the result, then the terminal one with
@@ -347,7 +365,10 @@ static inline struct evr_op evr_op_timer(uint64_t at_ns, uint64_t period_ns)
 	return op;
 }
 
-/* Wait for a wake of a word that is expected to have this value; else -EAGAIN. Linux 6.7. */
+/*
+ * Wait for a wake of a word that is expected to have this value; else -EAGAIN. By io_uring from Linux 6.7 on;
+ * before, and without io_uring, each wait takes a thread of the pool, and a cancel takes up to 20 ms.
+ */
 static inline struct evr_op evr_op_futex_wait(struct evr_a32 *word, uint32_t expected)
 {
 	return evr_op_make(EVR_OP_FUTEX_WAIT, -1, word, 0, expected);

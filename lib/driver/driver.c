@@ -145,8 +145,9 @@ static void ways_choose(struct evr_driver *d)
 			d->way[code] = EVR_SUPPORT_POOL;
 		else
 			d->way[code] = d->ring.exists ? EVR_SUPPORT_NONE : EVR_SUPPORT_READY;
-		if (d->way[code] == EVR_SUPPORT_NATIVE && !row->keep && !row->done &&
-		    !(row->flags & ROW_NOTIFIES) && !(row->flags & ROW_FD && row_has_pool(row)))
+		if (d->way[code] == EVR_SUPPORT_NATIVE && !row->done &&
+		    (!row->keep || row->flags & ROW_KEEP_FLAGGED) && !(row->flags & ROW_NOTIFIES) &&
+		    !(row->flags & ROW_FD && row_has_pool(row)))
 			d->plain[code] = true;
 	}
 }

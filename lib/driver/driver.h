@@ -261,6 +261,7 @@ enum {
 	ROW_ONCE = 1024, /* an interrupted call has done its work */
 	ROW_IN = 2048, /* x[1] is a file too */
 	ROW_HOLDS = 4096, /* its file is needed to the end, whoever closes the number */
+	ROW_KEEP_FLAGGED = 8192, /* by io_uring and without EVR_OP_* its keep() does nothing */
 };
 
 struct row {
@@ -533,7 +534,12 @@ static inline bool injector_has_news(const struct evr_driver *d)
 	return evr_a32_load_acquire(&d->injector->news);
 }
 
-/* op_socket.c, of both zero-copy sends */
+/* op_message.c */
+bool evr_recvmsg_is_over(const struct extra *extra, int res);
+
+/* op_socket.c, of both receives, and of both zero-copy sends */
+int evr_multishot_check(const struct evr_op *op);
+int evr_no_buffer(int fd);
 void evr_zc_ask(struct evr_driver *d, struct extra *extra);
 void evr_zc_prep(const struct extra *extra, struct io_uring_sqe *sqe);
 bool evr_zc_done(struct evr_driver *d, struct slot *s, uint32_t index, int *res, uint32_t *cflags);

@@ -130,20 +130,39 @@ static int connect_call(struct evr_driver *d, struct extra *extra, int fd)
 
 /* --- send, recv --- */
 
+/* Of a receive; the kernel says it when it is too late to say why. */
+int evr_multishot_check(const struct evr_op *op)
+{
+	const char *name = evr_op_name(op->code);
+
+	if (!(op->flags & EVR_OP_MULTISHOT))
+		return 0;
+	if (!(op->flags & EVR_OP_BUFFER))
+		return evr_fail(-EINVAL, "op %s: MULTISHOT needs BUFFER, one for each completion",
+				name);
+	if (op->opflags & MSG_WAITALL)
+		return evr_fail(-EINVAL, "op %s: MULTISHOT is not for MSG_WAITALL", name);
+	return 0;
+}
+
+/* That there is none is an answer only to data that is there. */
+int evr_no_buffer(int fd)
+{
+	char byte;
+	int res = result(recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT));
+
+	return res > 0 ? -ENOBUFS : res;
+}
+
 /* Without io_uring nobody else goes on until all is there. */
 static int stream_keep(struct evr_driver *d, struct extra *extra)
 {
 	if (extra->op.opflags & MSG_WAITALL && d->way[extra->op.code] != EVR_SUPPORT_NATIVE &&
 	    !(extra->op.flags & (EVR_OP_MULTISHOT | EVR_OP_BUFFER)))
 		extra->op.flags |= EVR_OP_EXACT;
-	if (extra->op.flags & EVR_OP_BUFFER) {
-		if (!(extra->op.flags & (EVR_OP_EXACT | EVR_OP_REGION)))
-			return 0;
+	if (extra->op.flags & EVR_OP_BUFFER && extra->op.flags & (EVR_OP_EXACT | EVR_OP_REGION))
 		return evr_fail(-EINVAL, "op recv: BUFFER with EXACT or REGION");
-	}
-	if (!(extra->op.flags & EVR_OP_MULTISHOT))
-		return 0;
-	return evr_fail(-EINVAL, "op recv: MULTISHOT needs BUFFER, one for each completion");
+	return evr_multishot_check(&extra->op);
 }
 
 static void send_prep(const struct evr_op *op, struct extra *extra, struct io_uring_sqe *sqe)
@@ -174,14 +193,9 @@ static void recv_prep(const struct evr_op *op, struct extra *extra, struct io_ur
 static int recv_call(struct evr_driver *d, struct extra *extra, int fd)
 {
 	struct iovec buffer = { (void *)(uintptr_t)extra->op.addr, extra->op.len };
-	char byte;
-	int res;
 
-	/* No buffer is an answer only to data that is there. */
-	if (extra->op.flags & EVR_OP_BUFFER && evr_group_pick(d, extra, &buffer)) {
-		res = result(recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT));
-		return res > 0 ? -ENOBUFS : res;
-	}
+	if (extra->op.flags & EVR_OP_BUFFER && evr_group_pick(d, extra, &buffer))
+		return evr_no_buffer(fd);
 	return result(recv(fd, buffer.iov_base, buffer.iov_len,
 			   (int)(extra->op.opflags & ~(uint32_t)MSG_WAITALL) |
 				   (extra->waits ? MSG_DONTWAIT : 0)));
@@ -296,7 +310,7 @@ const struct row evr_row_connect = {
 const struct row evr_row_send = {
 	.name = "send",
 	.opcode = IORING_OP_SEND,
-	.flags = ROW_FD,
+	.flags = ROW_FD | ROW_KEEP_FLAGGED,
 	.allowed = STREAM_FLAGS,
 	.keep = stream_keep,
 	.prep = send_prep,
@@ -307,7 +321,7 @@ const struct row evr_row_send = {
 const struct row evr_row_recv = {
 	.name = "recv",
 	.opcode = IORING_OP_RECV,
-	.flags = ROW_FD,
+	.flags = ROW_FD | ROW_KEEP_FLAGGED,
 	.allowed = STREAM_FLAGS | EVR_OP_BUFFER | EVR_OP_MULTISHOT,
 	.keep = stream_keep,
 	.prep = recv_prep,

@@ -132,13 +132,15 @@ int evr_ready_start(struct evr_driver *d, struct slot *s, uint32_t index)
 		return 0;
 	event.events = row->events(extra) | (edge ? EPOLLET : EPOLLONESHOT);
 	if (epoll_ctl(d->epoll_fd, EPOLL_CTL_ADD, extra->held_fd, &event)) {
+		err = -errno;
 		/* A file without poll is always ready, and its calls may block. */
-		if (errno == EPERM) {
+		if (err == -EPERM && !(extra->op.flags & EVR_OP_BUFFER)) {
 			s->way = EVR_SUPPORT_POOL;
 			evr_workers_start(d, index);
 			return 0;
 		}
-		evr_op_finish(d, s, index, -errno, 0);
+		/* What receives into a group is for sockets, and the group is the loop's alone. */
+		evr_op_finish(d, s, index, err == -EPERM ? -ENOTSOCK : err, 0);
 		return 0;
 	}
 	s->state = ACTIVE;
@@ -173,8 +175,10 @@ static uint32_t emulated_cflags(const struct extra *extra, int res)
 }
 
 /* The end of the stream, or an error, ends a multishot; poll and accept have no end. */
-static bool shot_is_last(const struct slot *s, int res)
+static bool shot_is_last(const struct slot *s, const struct extra *extra, int res)
 {
+	if (s->op == EVR_OP_RECVMSG)
+		return evr_recvmsg_is_over(extra, res);
 	return res < 0 || (res == 0 && s->op == EVR_OP_RECV);
 }
 
@@ -192,7 +196,7 @@ static void shoot(struct evr_driver *d, struct slot *s, uint32_t index)
 			continue;
 		if (res == -EAGAIN)
 			break;
-		if (shot_is_last(s, res)) {
+		if (shot_is_last(s, extra, res)) {
 			evr_ready_stop(d, index);
 			evr_event(d, s, index, res, emulated_cflags(extra, res));
 			return;

@@ -60,6 +60,12 @@ static struct evr_op op_recv_multi(struct waits *w)
 			      EVR_OP_MULTISHOT);
 }
 
+static struct evr_op op_recvmsg_multi(struct waits *w)
+{
+	return evr_op_flagged(evr_op_buffered(evr_op_recvmsg(w->fds[0], &w->msg, 0), 1),
+			      EVR_OP_MULTISHOT);
+}
+
 static struct evr_op op_exact(struct waits *w)
 {
 	return evr_op_flagged(op_read(w), EVR_OP_EXACT);
@@ -178,18 +184,28 @@ static const struct {
 	const char *name;
 	struct evr_op (*op)(struct waits *w);
 } ops[] = {
-	{ "read", op_read },	   { "read async", op_read_async },
-	{ "poll", op_poll },	   { "poll multi", op_poll_multi },
-	{ "recv", op_recv },	   { "exact", op_exact },
-	{ "timer", op_timer },	   { "futex", op_futex },
-	{ "accept", op_accept },   { "accept multi", op_accept_multi },
-	{ "connect", op_connect }, { "send", op_send },
-	{ "splice", op_splice },   { "recv multi", op_recv_multi },
-	{ "send_zc", op_send_zc }, { "sendmsg_zc", op_sendmsg_zc },
+	{ "read", op_read },
+	{ "read async", op_read_async },
+	{ "poll", op_poll },
+	{ "poll multi", op_poll_multi },
+	{ "recv", op_recv },
+	{ "exact", op_exact },
+	{ "timer", op_timer },
+	{ "futex", op_futex },
+	{ "accept", op_accept },
+	{ "accept multi", op_accept_multi },
+	{ "connect", op_connect },
+	{ "send", op_send },
+	{ "splice", op_splice },
+	{ "recv multi", op_recv_multi },
+	{ "send_zc", op_send_zc },
+	{ "sendmsg_zc", op_sendmsg_zc },
+	{ "recvmsg multi", op_recvmsg_multi },
 };
 
 static void waits_open(struct waits *w)
 {
+	memset(w, 0, sizeof(*w));
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, w->fds), 0);
 	memset(w->more, -1, sizeof(w->more));
 	w->buf = mmap(NULL, BUF_SZ, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
