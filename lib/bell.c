@@ -106,3 +106,16 @@ void evr_bell_unclaim(struct evr_peer *peer, int bell)
 	if (bell >= 0 && bell < EVR_BELLS_CLAIM)
 		evr_a64_fetch_and(&peer->claimed, ~((uint64_t)1 << bell));
 }
+
+void evr_bell_listen(struct evr_peer *peer, int bell, bool on)
+{
+	if (bell < 0 || bell >= EVR_BELLS_CLAIM)
+		return;
+	if (!on) {
+		evr_a64_fetch_and(&peer->asleep, ~((uint64_t)1 << bell));
+		return;
+	}
+	evr_a64_fetch_or(&peer->asleep, (uint64_t)1 << bell);
+	/* Who has taken bell 63 and not seen us, has taken it before the caller looks at the generation. */
+	evr_fence();
+}

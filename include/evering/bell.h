@@ -92,6 +92,15 @@ EVR_API int evr_bell_bind(struct evr_peer *peer, int eventfd);
 EVR_API int evr_bell_claim(struct evr_peer *peer);
 EVR_API void evr_bell_unclaim(struct evr_peer *peer, int bell);
 
+/*
+ * evr_bell_listen() - who polls evr_bell_fd() hears of a peer event also when a thread of this process that
+ * sleeps in the library was first: while @on, whoever takes bell 63 or @bell rings @bell again. What it was is
+ * told by evr_peer_generation(). To read without ringing for oneself: off, evr_bell_read(), on, then
+ * compare the generation.
+ * @bell: claimed by the caller.
+ */
+EVR_API void evr_bell_listen(struct evr_peer *peer, int bell, bool on);
+
 #ifdef __cplusplus
 }
 #endif

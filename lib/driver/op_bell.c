@@ -8,6 +8,10 @@
  * own command instead: it brings the bells with its completion. It takes those bells alone
  * that are waited for, and is begun anew when there are more of them. The peer event is for
  * every thread of the process that sleeps, so whoever waits for that has a poll.
+ *
+ * A thread that sleeps in the library may be the first to take the peer event, and then there is
+ * nothing to read any more. So a hub that waits for it listens with a bell of its own, which that
+ * thread rings, and goes by the generation of the peers' states.
  */
 #include "driver.h"
 
@@ -27,6 +31,9 @@ struct hub {
 	uint64_t poll_id; /* of the poll or the command; 0: none in flight */
 	uint64_t parked; /* the bells that the command is for; 0: it is a poll */
 	bool on_device;
+	int bell; /* that others ring when they took the peer event; -1: nobody waits for that, or none is free */
+	bool asked; /* for the peer event, at some time */
+	uint64_t generation; /* of the peers' states, as told */
 	int dead; /* -errno of the peer's own end */
 	bool busy; /* being walked, with callbacks: it must not go */
 };
@@ -65,6 +72,7 @@ static struct hub *hub_of(struct evr_driver *d, struct evr_peer *peer)
 		return NULL;
 	hub->driver = d;
 	hub->peer = peer;
+	hub->bell = -1;
 	hub->self = self;
 	hub->segment_id = info.segment_id;
 	hub->on_device = info.segment_id && info.backend == EVR_BACKEND_DEVICE;
@@ -77,13 +85,51 @@ static struct hub *hub_of(struct evr_driver *d, struct evr_peer *peer)
 static void hub_collect(struct hub *hub)
 {
 	struct evr_bells bells;
+	uint64_t generation;
 	int err;
 
+	evr_bell_listen(hub->peer, hub->bell, false);
 	err = evr_bell_read(hub->peer, &bells);
+	evr_bell_listen(hub->peer, hub->bell, hub->bell >= 0);
 	if (!err)
 		hub->pending |= bells.bits;
 	else if (err == -EOWNERDEAD)
 		hub->dead = err;
+	if (!hub->asked)
+		return;
+	generation = evr_peer_generation(hub->peer);
+	if (generation != hub->generation)
+		hub->pending |= PEER_EVENT;
+	hub->generation = generation;
+}
+
+static uint64_t hub_wanted(const struct hub *hub)
+{
+	const struct extra *extra;
+	uint64_t bells = 0;
+
+	for (extra = hub->waits; extra; extra = extra->next)
+		bells |= extra->op.off;
+	return bells;
+}
+
+/* Others have come or gone among those who wait, and the peer is still there. */
+static void hub_waits_changed(struct hub *hub)
+{
+	bool wanted = hub_wanted(hub) & PEER_EVENT;
+
+	if (wanted && !hub->asked) {
+		hub->asked = true;
+		hub->generation = evr_peer_generation(hub->peer);
+	}
+	if (wanted && hub->bell < 0) {
+		hub->bell = evr_bell_claim(hub->peer);
+		evr_bell_listen(hub->peer, hub->bell, true);
+	} else if (!wanted && hub->bell >= 0) {
+		evr_bell_listen(hub->peer, hub->bell, false);
+		evr_bell_unclaim(hub->peer, hub->bell);
+		hub->bell = -1;
+	}
 }
 
 static void wait_unlink(struct hub *hub, struct extra *extra)
@@ -92,8 +138,10 @@ static void wait_unlink(struct hub *hub, struct extra *extra)
 
 	for (at = &hub->waits; *at && *at != extra; at = &(*at)->next)
 		;
-	if (*at)
-		*at = extra->next;
+	if (!*at)
+		return;
+	*at = extra->next;
+	hub_waits_changed(hub);
 }
 
 /* Nobody waits: what polls for us ends, and the hub goes when it has. */
@@ -107,8 +155,8 @@ static void hub_rest(struct hub *hub)
 		evr_driver_cancel(hub->driver, hub->poll_id);
 		return;
 	}
-	/* Bells in store are worth keeping for the next wait. */
-	if (hub->pending && !hub->driver->closing)
+	/* Bells in store are worth keeping for the next wait, and so is what it has been told. */
+	if (hub->peer && (hub->pending || hub->asked) && !hub->driver->closing)
 		return;
 	for (at = &hub->driver->hubs; *at != hub; at = &(*at)->next)
 		;
@@ -227,16 +275,6 @@ static void hub_heard(struct evr_driver *d, const struct evr_completion *done)
 	hub_rest(hub);
 }
 
-static uint64_t hub_wanted(const struct hub *hub)
-{
-	const struct extra *extra;
-	uint64_t bells = 0;
-
-	for (extra = hub->waits; extra; extra = extra->next)
-		bells |= extra->op.off;
-	return bells;
-}
-
 /* Poll, or park the command, for what is waited for now. */
 static void hub_listen(struct hub *hub)
 {
@@ -284,8 +322,9 @@ static int bell_wait_call(struct evr_driver *d, struct extra *extra, int fd)
 		return -ENOMEM;
 	extra->next = hub->waits;
 	hub->waits = extra;
+	hub_waits_changed(hub);
 	/* What is there already. What comes from now on a new poll finds when it begins. */
-	if (!d->bell_command || !hub->on_device)
+	if (!d->bell_command || !hub->on_device || extra->op.off & PEER_EVENT)
 		hub_collect(hub);
 	hub_deal(hub);
 	hub_listen_more(hub, extra->op.off);

@@ -8,8 +8,8 @@
  * file; bells that the command brings and nobody keeps; a command that is not begun again, or not
  * anew for a bell that it is not for. By a poll: a bell that a cancelled wait was given; an event
  * for the first wait alone; a wait that nobody tells that there is no fd; bells in store that
- * are thrown away; a multishot that ends with its first bell. A peer's end that the command
- * says, and nobody hears, is found by the poll that follows.
+ * are thrown away; a multishot that ends with its first bell; a hub that goes while it tells; a peer
+ * event that a thread asleep in the library has taken, and a hub that forgets which it has told.
  */
 #include "loop.h"
 
@@ -221,6 +221,148 @@ static void bell_one_peer_event_is_for_all(void **state)
 	pair_settle(s->pair);
 }
 
+static void ends_itself(struct evr_driver *d, const struct evr_completion *done)
+{
+	seen_done(d, done);
+	if (done->flags & EVR_DONE_MORE)
+		CHECK(evr_driver_cancel(d, done->id) == 0);
+}
+
+/* The last who waits goes while it is told, and nothing listens in that moment. */
+static void bell_told_to_one_that_ends_with_it(void **state)
+{
+	struct stage *s = *state;
+	struct evr_peer_id self = evr_peer_self(s->peer);
+	struct seen first, seen;
+	struct evr_op op;
+	uint64_t id;
+	int round;
+
+	for (round = 0; round < 20; round++) {
+		id = loop_submit(s->l, evr_op_bell_wait(s->peer, 1), &first);
+		loop_rounds(s->l, 2);
+		assert_int_equal(evr_driver_cancel(s->l->d, id), 0);
+		/* What listened for it is taken back, and the loop has not heard of that. */
+		assert_int_equal(evr_driver_flush(s->l->d), 0);
+		memset(&seen, 0, sizeof(seen));
+		op = evr_op_flagged(evr_op_bell_wait(s->peer, 2), EVR_OP_MULTISHOT);
+		op = evr_op_then(op, ends_itself, &seen);
+		assert_int_equal(evr_driver_submit(s->l->d, &op, NULL), 0);
+		assert_int_equal(evr_bell_ring(s->peer, self, 2), 0);
+		assert_int_equal(loop_finish(s->l, &seen), -ECANCELED);
+		assert_int_equal(seen.all, 2);
+		assert_int_equal(seen.value, 2);
+		loop_finish(s->l, &first);
+	}
+}
+
+struct onlooker {
+	struct evr_peer *peer;
+	struct evr_a64 gone; /* incarnation of who is to go; slot in the upper bits */
+	struct evr_a32 is_up, heard;
+};
+
+static bool other_is_gone(void *arg)
+{
+	struct onlooker *o = arg;
+	uint64_t other = evr_a64_load_acquire(&o->gone);
+	struct evr_peer_id id = { .slot = other >> 48, .incarnation = other << 16 >> 16 };
+
+	return other && !evr_peer_is_live(o->peer, id);
+}
+
+static void *onlooker_thread(void *arg)
+{
+	struct onlooker *o = arg;
+	struct evr_waiter waiter;
+	int i;
+
+	CHECK(evr_waiter_init(&waiter, o->peer, EVR_WAIT_SLEEP) == 0);
+	for (i = 0; i < 20; i++) {
+		evr_a32_store_release(&o->is_up, i + 1);
+		CHECK(TIMELY(evr_waiter_wait(&waiter, NULL, 0, other_is_gone, o, until_ns)) == 0);
+		evr_a64_store_release(&o->gone, 0);
+		evr_a32_store_release(&o->heard, i + 1);
+	}
+	evr_waiter_fini(&waiter);
+	return NULL;
+}
+
+/* One event that a thread asleep in the library and the driver wait for: both hear of it. */
+static void bell_peer_event_is_for_who_sleeps_elsewhere_too(void **state)
+{
+	struct stage *s = *state;
+	struct evr_segment *segment = ((struct pair *)s->pair)->segment;
+	struct onlooker o = { .peer = s->peer };
+	struct evr_peer *peer;
+	struct evr_peer_id id;
+	struct seen event;
+	uint64_t last = 0;
+	pthread_t thread;
+	int i;
+
+	loop_submit(s->l, evr_op_bell_wait(s->peer, PEER_EVENT), &event);
+	assert_int_equal(pthread_create(&thread, NULL, onlooker_thread, &o), 0);
+	for (i = 0; i < 20; i++) {
+		while (evr_a32_load_acquire(&o.is_up) != (uint32_t)i + 1)
+			sched_yield();
+		/* Its coming, which may have been an event of its own before this wait. */
+		assert_int_equal(evr_peer_attach(&peer, segment, NULL), 0);
+		assert_int_equal(loop_finish(s->l, &event), 0);
+		id = evr_peer_self(peer);
+		evr_a64_store_release(&o.gone, (uint64_t)id.slot << 48 | id.incarnation);
+		/* The thread has it first, now and then: before anybody waits, or as we sleep. */
+		if (i % 2)
+			evr_peer_detach(peer);
+		if (i % 4 == 1)
+			while (evr_a32_load_acquire(&o.heard) != (uint32_t)i + 1)
+				sched_yield();
+		loop_submit(s->l, evr_op_bell_wait(s->peer, PEER_EVENT), &event);
+		if (i % 2 == 0) {
+			loop_rounds(s->l, 3);
+			evr_peer_detach(peer);
+		}
+		assert_int_equal(loop_finish(s->l, &event), 0);
+		while (evr_a32_load_acquire(&o.heard) != (uint32_t)i + 1)
+			sched_yield();
+		pair_settle(s->pair);
+		last = loop_submit(s->l, evr_op_bell_wait(s->peer, PEER_EVENT), &event);
+	}
+	evr_driver_cancel(s->l->d, last);
+	loop_finish(s->l, &event);
+	pthread_join(thread, NULL);
+}
+
+/* Between two waits somebody else took it: the second is told all the same, and the third waits. */
+static void bell_peer_event_that_was_taken_is_told(void **state)
+{
+	struct stage *s = *state;
+	struct evr_peer *peer;
+	struct seen event;
+	uint64_t id;
+	int i;
+
+	loop_submit(s->l, evr_op_bell_wait(s->peer, PEER_EVENT), &event);
+	for (i = 0; i < 3; i++) {
+		assert_int_equal(event.all, 0);
+		assert_int_equal(evr_peer_attach(&peer, ((struct pair *)s->pair)->segment, NULL),
+				 0);
+		assert_int_equal(loop_finish(s->l, &event), 0);
+		LOOP_UNTIL(s->l, !loop_busy(s->l));
+		evr_peer_detach(peer);
+		pair_settle(s->pair);
+		while (!evr_bell_wait(s->peer, PEER_EVENT, 0, NULL))
+			;
+		loop_submit(s->l, evr_op_bell_wait(s->peer, PEER_EVENT), &event);
+		assert_int_equal(loop_finish(s->l, &event), 0);
+		assert_int_equal(event.value, PEER_EVENT);
+		id = loop_submit(s->l, evr_op_bell_wait(s->peer, PEER_EVENT), &event);
+		loop_rounds(s->l, 2);
+	}
+	assert_int_equal(evr_driver_cancel(s->l->d, id), 0);
+	assert_int_equal(loop_finish(s->l, &event), -ECANCELED);
+}
+
 struct parked {
 	struct evr_peer_id parent;
 	bool multi;
@@ -327,6 +469,7 @@ static void bell_wait_of_a_revoked_peer_is_told(void **state)
 {
 	struct stage *s = *state;
 	struct pair *pair = s->pair;
+	struct evr_driver_stats before, after;
 	struct evr_peer *peer;
 	struct seen seen[4];
 	int i;
@@ -340,9 +483,13 @@ static void bell_wait_of_a_revoked_peer_is_told(void **state)
 					   i == 1 ? EVR_OP_MULTISHOT : 0),
 			    &seen[i]);
 	loop_rounds(s->l, 2);
+	assert_int_equal(evr_driver_stats(s->l->d, &before), 0);
 	assert_int_equal(evr_segment_revoke(pair->segment, evr_peer_self(peer)), 0);
 	for (i = 0; i < 3; i++)
 		assert_int_equal(loop_finish(s->l, &seen[i]), -EOWNERDEAD);
+	/* What listened has said so: nothing else was asked. */
+	assert_int_equal(evr_driver_stats(s->l->d, &after), 0);
+	assert_int_equal(after.submitted, before.submitted);
 	loop_submit(s->l, evr_op_bell_wait(peer, 1), &seen[3]);
 	assert_int_equal(loop_finish(s->l, &seen[3]), -EOWNERDEAD);
 	evr_peer_detach(peer);
@@ -485,6 +632,9 @@ int main(void)
 		STAGE_TEST(bell_wait_cancelled_loses_no_bell),
 		STAGE_TEST(bell_and_peer_event_beside_each_other),
 		STAGE_TEST(bell_one_peer_event_is_for_all),
+		STAGE_TEST(bell_told_to_one_that_ends_with_it),
+		STAGE_TEST(bell_peer_event_is_for_who_sleeps_elsewhere_too),
+		STAGE_TEST(bell_peer_event_that_was_taken_is_told),
 		STAGE_TEST(bell_waiter_killed_is_heard_of_and_settled),
 		STAGE_TEST(bell_ringer_killed_leaves_waits_whole),
 		STAGE_TEST(bell_wait_of_a_revoked_peer_is_told),
