@@ -77,13 +77,16 @@ enum {
 	S_REGION = 512, /* holds a reference of its region */
 };
 
+/* slot.plain */
+enum { PLAIN = 1, PLAIN_REGION = 2 /* holds a reference of its region */ };
+
 struct slot {
 	uint32_t self; /* kind and index: the lower half of the id */
 	uint32_t gen;
 	uint8_t op;
 	uint8_t state;
 	uint8_t way;
-	uint8_t plain; /* ACTIVE, by io_uring, and evr_event() would only deliver it */
+	uint8_t plain; /* PLAIN*: ACTIVE, by io_uring, and evr_event() would only deliver it */
 	uint32_t next, prev; /* in a list */
 	uint32_t heap; /* place among the timers + 1, or 0 */
 	evr_done_fn *fn;

@@ -357,10 +357,14 @@ static __attribute__((noinline)) void reap_other(struct evr_driver *d, uint64_t 
 	uint32_t index;
 	struct slot *s = slot_of(d, id, &index);
 
-	if (!s || s->state != ACTIVE || s->way != EVR_SUPPORT_NATIVE)
+	if (s && s->plain == PLAIN_REGION && s->fn && res >= 0 && !cflags) {
+		evr_region_hold(d, &extra_at(d, index)->op, -1);
+		reap_plain(d, s, id, res, s->fn);
+	} else if (!s || s->state != ACTIVE || s->way != EVR_SUPPORT_NATIVE) {
 		reap_internal(d, id, res, cflags);
-	else
+	} else {
 		evr_event(d, s, index, res, cflags);
+	}
 }
 
 static inline __attribute__((always_inline)) void reap(struct evr_driver *d)
@@ -377,7 +381,7 @@ static inline __attribute__((always_inline)) void reap(struct evr_driver *d)
 		evr_done_fn *fn = NULL;
 
 		s = slot_of(d, id, &index);
-		if (LIKELY(s && s->plain && !(news >> 31)))
+		if (LIKELY(s && s->plain == PLAIN && !(news >> 31)))
 			fn = s->fn;
 		/* What may have to be taken stays with the kernel until there is room. */
 		if (UNLIKELY(!fn && !take_has_room(d)))

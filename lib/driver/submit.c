@@ -361,7 +361,7 @@ static inline struct slot *plain_take(struct evr_driver *d, const struct evr_op 
 	s->op = code;
 	s->state = ACTIVE;
 	s->way = EVR_SUPPORT_NATIVE;
-	s->plain = 1;
+	s->plain = PLAIN;
 	s->fn = op->fn;
 	s->arg = op->arg;
 	s->fd = op->fd;
@@ -415,6 +415,45 @@ static void submit_kept(struct evr_driver *d, const struct evr_op *op, uint64_t 
 	row->prep(op, extra, sqe);
 }
 
+/*
+ * The same on a registered file, or with registered memory. What there is to complain of is found here,
+ * and said by the long way.
+ */
+static __attribute__((noinline)) int submit_fixed(struct evr_driver *d, const struct evr_op *op,
+						  uint64_t *id)
+{
+	struct slot *s = d->free;
+	struct extra *extra = extra_at(d, index_of(s));
+	const struct row *row = evr_rows[op->code];
+	struct io_uring_sqe *sqe;
+	int err = op->flags & ~(unsigned int)row->allowed ? -EINVAL : 0;
+
+	extra_reset(extra, op, index_of(s));
+	s->way = EVR_SUPPORT_NATIVE;
+	if (!err && op->flags & EVR_OP_FIXED_FD)
+		err = (uint32_t)op->fd < d->files_nr ? evr_files_translate(d, s, extra) : -EBADF;
+	if (!err && op->flags & EVR_OP_REGION)
+		err = evr_region_translate(d, &extra->op);
+	if (UNLIKELY(err))
+		return submit_any(d, op, id);
+	plain_take(d, op, op->code);
+	sqe = plain_sqe(d, s, id);
+	s->flags = S_EXTRA;
+	if (op->flags & EVR_OP_FIXED_FD)
+		s->fd = -1;
+	if (op->flags & EVR_OP_REGION) {
+		evr_region_hold(d, op, 1);
+		s->flags = S_EXTRA | S_REGION;
+		s->plain = PLAIN_REGION;
+	}
+	sqe->opcode = (uint8_t)row->opcode;
+	sqe->fd = extra->op.fd;
+	if (extra->op.flags & EVR_OP_FIXED_FD)
+		sqe->flags = IOSQE_FIXED_FILE;
+	row->prep(&extra->op, extra, sqe);
+	return 0;
+}
+
 static __attribute__((noinline)) int submit_other(struct evr_driver *d, const struct evr_op *op,
 						  uint64_t *id)
 {
@@ -422,14 +461,17 @@ static __attribute__((noinline)) int submit_other(struct evr_driver *d, const st
 		return op_is_unknown(op);
 	if (!d->quick)
 		d->quick = quick_room(d);
-	if (!d->quick || !d->plain[op->code] || op->flags || op->deadline_ns)
+	if (!d->quick || !d->plain[op->code] || op->deadline_ns ||
+	    op->flags & ~(EVR_OP_FIXED_FD | EVR_OP_REGION))
 		return submit_any(d, op, id);
-	if (op->code == EVR_OP_NOP) {
+	if (op->code == EVR_OP_NOP && !op->flags) {
 		plain_sqe(d, plain_take(d, op, EVR_OP_NOP), id);
 		return 0;
 	}
 	if (!d->pages[index_of(d->free) / PAGE_SLOTS]->extras)
 		return submit_any(d, op, id);
+	if (op->flags)
+		return submit_fixed(d, op, id);
 	submit_kept(d, op, id);
 	return 0;
 }

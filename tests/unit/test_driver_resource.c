@@ -274,6 +274,45 @@ static void files_fixed_table_keeps_files(void **state)
 	close(fds[1]);
 }
 
+/* It holds its region until it is over, and its slot is no number of a file. */
+static void files_fixed_read_waits_in_a_region(void **state)
+{
+	static char memory[4096] __attribute__((aligned(4096)));
+	struct stage *stage = *state;
+	struct evr_driver *d = stage->loop->d;
+	uint32_t slot = 9;
+	struct seen seen;
+	uint16_t region;
+	struct evr_op op;
+	int fds[2], way;
+	uint64_t id;
+
+	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+	assert_int_equal(evr_file_install(d, fds[0], &slot), 0);
+	for (way = 0; way < 4; way++) {
+		assert_int_equal(evr_region_add(d, memory, sizeof(memory), &region), 0);
+		op = evr_op_in(evr_op_read(9, NULL, 4, EVR_OFF_CURRENT), region, 100);
+		op = evr_op_flagged(op, EVR_OP_FIXED_FD);
+		id = loop_submit(stage->loop, op, &seen);
+		loop_rounds(stage->loop, 1);
+		assert_int_equal(seen.all, 0);
+		assert_int_equal(evr_region_remove(d, region), -EBUSY);
+		assert_int_equal(evr_driver_cancel_fd(d, 9), 0);
+		if (way % 2) {
+			assert_int_equal(evr_driver_cancel(d, id), 0);
+			assert_int_equal(loop_finish(stage->loop, &seen), -ECANCELED);
+		} else {
+			assert_int_equal(write(fds[1], "four", 4), 4);
+			assert_int_equal(loop_finish(stage->loop, &seen), 4);
+			assert_memory_equal(memory + 100, "four", 4);
+		}
+		assert_int_equal(evr_region_remove(d, region), 0);
+	}
+	assert_int_equal(evr_file_remove(d, slot), 0);
+	close(fds[0]);
+	close(fds[1]);
+}
+
 /* --- bells --- */
 
 struct ringing {
@@ -518,6 +557,7 @@ int main(void)
 		STAGE_TEST(region_bounds_checked),
 		STAGE_TEST(region_grown_segment_can_be_used),
 		STAGE_TEST(files_fixed_table_keeps_files),
+		STAGE_TEST(files_fixed_read_waits_in_a_region),
 		STAGE_TEST(bell_of_another_process_completes_a_wait),
 		STAGE_TEST(bell_multishot_hears_every_ring),
 		STAGE_TEST(bell_of_a_killed_peer_is_an_event),
