@@ -135,6 +135,19 @@ static void bit_clear(uint64_t *words, uint32_t i)
 	words[i / 64] &= ~(1ULL << i % 64);
 }
 
+/* The first from @i on; as many as there are bits, when there is none. */
+static uint32_t bit_next(const uint64_t *words, uint32_t i)
+{
+	uint64_t bits;
+
+	for (; i < EVR_INBOX_WORDS * 64; i = (i | 63) + 1) {
+		bits = words[i / 64] >> i % 64;
+		if (bits)
+			return i + (uint32_t)__builtin_ctzll(bits);
+	}
+	return i;
+}
+
 static void lane_drop(struct evr_inbox *box, uint32_t slot)
 {
 	evr_spsc_close(&box->lanes[slot].ring);
@@ -212,16 +225,24 @@ static void inbox_survey(struct evr_inbox *box)
 	box->turns = turns;
 	for (slot = 0; slot < box->slots; slot++)
 		lane_try(box, slot);
+	/* Of a lane whose sender has ended the state alone is another. */
+	memcpy(box->pending, box->open, sizeof(box->pending));
 }
 
-/* Which lanes have something, by the senders' own word. */
+/*
+ * Which lanes have something, by the senders' own word. The bits of those that are looked at
+ * in any case stay: their senders find them set, and nobody writes the word.
+ */
 static void inbox_collect(struct evr_inbox *box)
 {
-	uint64_t u_bits;
+	uint64_t u_bits, known;
 	uint32_t w, slot;
 
 	for (w = 0; box->ready && w < EVR_INBOX_WORDS; w++) {
-		if (!evr_a64_load_relaxed(&box->ready[w].word))
+		known = box->pending[w];
+		if (w == box->current / 64)
+			known |= (1ULL << box->current % 64) & box->open[w];
+		if (!(evr_a64_load_relaxed(&box->ready[w].word) & ~known))
 			continue;
 		u_bits = evr_a64_xchg(&box->ready[w].word, 0);
 		for (; u_bits; u_bits &= u_bits - 1) {
@@ -325,60 +346,125 @@ static const void *lane_peek(struct evr_inbox *box, uint32_t slot, uint32_t *nr,
 	return at;
 }
 
-/* The next lane of the round that has something, and is among @words. */
-static const void *inbox_round(struct evr_inbox *box, const uint64_t *words, uint32_t *nr,
-			       struct evr_peer_id *from)
+/* What a lane has for us, and that it is its turn; with nothing it rests. */
+static const void *lane_turn(struct evr_inbox *box, uint32_t slot, uint32_t *nr,
+			     struct evr_peer_id *from)
 {
-	uint32_t want = *nr, i, slot;
 	const void *at;
 
-	for (i = 0; i <= box->slots; i++) {
-		slot = (box->current + i) % box->slots;
-		if (!bit_is_set(words, slot) || !bit_is_set(box->open, slot))
-			continue;
-		*nr = want;
-		/* The second time round the present one has a turn again. */
-		if (i == box->slots)
-			box->taken = 0;
-		at = lane_peek(box, slot, nr, from);
-		if (at) {
-			if (slot != box->current)
-				box->taken = 0;
-			box->current = slot;
-			box->granted = true;
-			return at;
-		}
-		if (slot != box->current || box->taken < box->quota)
-			lane_rest(box, slot);
+	if (!bit_is_set(box->open, slot)) {
+		*nr = 0;
+		return NULL;
 	}
+	at = lane_peek(box, slot, nr, from);
+	if (at) {
+		if (slot != box->current)
+			box->taken = 0;
+		box->current = slot;
+		box->granted = true;
+	} else if (slot != box->current || box->taken < box->quota) {
+		lane_rest(box, slot);
+	}
+	return at;
+}
+
+/* The next lane of the round that has something, among those to be looked at. */
+static const void *inbox_round(struct evr_inbox *box, uint32_t *nr, struct evr_peer_id *from)
+{
+	uint32_t want = *nr, first = box->current, slot;
+	const void *at = NULL;
+
 	*nr = 0;
-	return NULL;
+	for (slot = bit_next(box->pending, first + 1); !at && slot < box->slots;
+	     slot = bit_next(box->pending, slot + 1)) {
+		*nr = want;
+		at = lane_turn(box, slot, nr, from);
+	}
+	for (slot = bit_next(box->pending, 0); !at && slot < first;
+	     slot = bit_next(box->pending, slot + 1)) {
+		*nr = want;
+		at = lane_turn(box, slot, nr, from);
+	}
+	if (at)
+		return at;
+	/* The present one has a turn again. */
+	box->taken = 0;
+	if (!bit_is_set(box->pending, first))
+		return NULL;
+	*nr = want;
+	return lane_turn(box, first, nr, from);
+}
+
+/* To be looked at: each lane that has something, whether or not its sender has said so. */
+static void inbox_scan(struct evr_inbox *box)
+{
+	const struct evr_lane *l;
+	uint64_t bits;
+	uint32_t w;
+
+	for (w = 0; w < EVR_INBOX_WORDS; w++) {
+		for (bits = box->open[w]; bits; bits &= bits - 1) {
+			l = &box->lanes[w * 64 + (uint32_t)__builtin_ctzll(bits)].ring.lane;
+			/* Relaxed: who finds a difference looks at the lane. */
+			if (evr_a64_load_relaxed(&l->other->pos) != l->pos)
+				box->pending[w] |= bits & -bits;
+		}
+	}
+}
+
+/* One more, in turn, should a change of its sender's state have gone unheard. */
+static void inbox_visit(struct evr_inbox *box)
+{
+	uint32_t slot = bit_next(box->open, box->visited);
+
+	box->visited = slot < box->slots ? slot + 1 : 0;
+	if (slot < box->slots)
+		bit_set(box->pending, slot);
+}
+
+/* Nobody says that he has something: whoever has. */
+static void inbox_scan_all(struct evr_inbox *box)
+{
+	inbox_survey(box);
+	if (box->control.far)
+		memcpy(box->pending, box->open, sizeof(box->pending));
+	else
+		inbox_scan(box);
 }
 
 const void *evr_inbox_peek(struct evr_inbox *box, uint32_t *nr, struct evr_peer_id *from)
 {
-	uint64_t pending[EVR_INBOX_WORDS], all[EVR_INBOX_WORDS];
 	uint32_t want = *nr;
-	const void *at;
+	const void *at = NULL;
+	bool is_over;
 
 	box->granted = false;
 	*nr = 0;
 	if (!box->lanes || !want)
 		return NULL;
-	/* In an isolated segment who is new is found only so, also when there is much to do. */
-	if (++box->looks % SURVEY_LOOKS == 0)
+	/* Who is new, or has not been heard, must not wait until there is nothing else to do. */
+	if (++box->looks % SURVEY_LOOKS == 0) {
 		inbox_survey(box);
-	inbox_collect(box);
-	memcpy(pending, box->pending, sizeof(pending));
+		inbox_scan(box);
+		inbox_visit(box);
+	}
 	*nr = want;
-	at = inbox_round(box, pending, nr, from);
+	is_over = box->taken >= box->quota;
+	if (!is_over)
+		at = lane_turn(box, box->current, nr, from);
 	if (at)
 		return at;
-	/* A hint may be missing. */
-	inbox_survey(box);
-	memcpy(all, box->open, sizeof(all));
+	inbox_collect(box);
+	/* Over two halves nobody can say that he has something. */
+	if (is_over && box->control.far)
+		inbox_scan(box);
 	*nr = want;
-	return inbox_round(box, all, nr, from);
+	at = inbox_round(box, nr, from);
+	if (at)
+		return at;
+	inbox_scan_all(box);
+	*nr = want;
+	return inbox_round(box, nr, from);
 }
 
 uint32_t evr_inbox_release(struct evr_inbox *box, uint32_t nr)

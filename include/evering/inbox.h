@@ -19,8 +19,8 @@
  * In a shared segment a sender says in a bit that its lane has something, so that a busy
  * receiver goes to those alone. The bit is a hint: it may come late or not at all, when its
  * sender was stopped or died, and therefore a receiver that finds none looks at each lane
- * before it says that there is nothing. In an isolated segment no word can be written by
- * both, and it looks at each lane always.
+ * before it says that there is nothing, and now and then when it is never without. In an
+ * isolated segment no word can be written by both, and it looks at all after each quota.
  */
 #ifndef EVERING_INBOX_H
 #define EVERING_INBOX_H
@@ -61,6 +61,7 @@ struct evr_inbox {
 	uint32_t current; /* lane of the messages peeked at, and where the round is */
 	uint32_t quota;
 	uint32_t taken; /* from the current lane in this turn */
+	uint32_t visited; /* lanes before it were looked at closely, also without a message */
 	uint32_t changes; /* lanes opened and dropped */
 	uint32_t looks;
 	bool granted;

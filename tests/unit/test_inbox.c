@@ -113,37 +113,91 @@ static void inbox_options_at_their_limits(void **state)
 	assert_int_equal(evr_inbox_remove(pair->peer, "b"), -ENOENT);
 }
 
+/* One that never rests, and one that sends once. */
+struct flood {
+	struct evr_peer *a, *b;
+	struct evr_inbox_sender loud, quiet;
+	struct evr_inbox box;
+	uint64_t sent, got;
+};
+
+static void flood_begin(struct flood *flood)
+{
+	flood->a = attach();
+	flood->b = attach();
+	flood->sent = flood->got = 0;
+	make("b");
+	assert_int_equal(evr_inbox_open(&flood->box, pair->peer, "b", 0), 0);
+	evr_inbox_quota(&flood->box, 3);
+	assert_int_equal(evr_inbox_join(&flood->loud, flood->a, "b", 0), 0);
+	assert_int_equal(evr_inbox_join(&flood->quiet, flood->b, "b", 0), 0);
+	assert_int_equal(evr_inbox_senders(&flood->box), 2);
+}
+
+static void flood_end(struct flood *flood)
+{
+	evr_inbox_leave(&flood->loud);
+	evr_inbox_leave(&flood->quiet);
+	evr_inbox_close(&flood->box);
+	evr_peer_detach(flood->a);
+	evr_peer_detach(flood->b);
+}
+
+static void flood_fill(struct flood *flood)
+{
+	while (evr_inbox_push(&flood->loud, &flood->sent, 1))
+		flood->sent++;
+}
+
+/* Messages of the flood that come before the one of the other, of at most @most. */
+static uint64_t flood_before(struct flood *flood, uint64_t most)
+{
+	struct evr_peer_id from;
+	uint64_t n, got;
+
+	for (n = 0; n <= most; n++) {
+		flood_fill(flood);
+		assert_int_equal(evr_inbox_pop(&flood->box, &got, 1, &from), 1);
+		if (from.slot == evr_peer_self(flood->b).slot) {
+			assert_true(got == 1000);
+			break;
+		}
+		assert_true(got == flood->got++);
+	}
+	return n;
+}
+
+/* Also when the other has been found empty before, and nobody comes or goes. */
 static void inbox_flood_delays_others_by_a_quota(void **state)
 {
-	struct evr_inbox_sender flood, quiet;
-	struct evr_peer *a = attach(), *b = attach();
-	struct evr_inbox box;
-	uint64_t n, got, next = 0;
-	struct evr_peer_id from;
+	struct flood flood;
+	int again;
 
-	make("b");
-	assert_int_equal(evr_inbox_open(&box, pair->peer, "b", 0), 0);
-	evr_inbox_quota(&box, 3);
-	assert_int_equal(evr_inbox_join(&flood, a, "b", 0), 0);
-	assert_int_equal(evr_inbox_join(&quiet, b, "b", 0), 0);
-	assert_int_equal(evr_inbox_senders(&box), 2);
-	for (n = 0; n < CAPACITY; n++)
-		send_one(&flood, n);
-	assert_int_equal(evr_inbox_push(&flood, &n, 1), 0);
-	send_one(&quiet, 1000);
-	for (n = 0; n < 100; n++) {
-		assert_int_equal(evr_inbox_pop(&box, &got, 1, &from), 1);
-		if (from.slot == evr_peer_self(b).slot)
-			break;
-		assert_true(got == next++);
-		send_one(&flood, n + CAPACITY);
+	flood_begin(&flood);
+	for (again = 0; again < 3; again++) {
+		flood_fill(&flood);
+		send_one(&flood.quiet, 1000);
+		assert_true(flood_before(&flood, 3) <= 3);
+		while (flood.got < flood.sent)
+			take(&flood.box, flood.got++, flood.a);
+		assert_empty(&flood.box);
 	}
-	assert_true(got == 1000 && n <= 3);
-	evr_inbox_leave(&flood);
-	evr_inbox_leave(&quiet);
-	evr_inbox_close(&box);
-	evr_peer_detach(a);
-	evr_peer_detach(b);
+	flood_end(&flood);
+}
+
+/* Its sender sends no other, and the flood leaves no moment with nothing to do. */
+static void inbox_missing_hint_is_made_good_in_a_flood(void **state)
+{
+	struct flood flood;
+
+	flood_begin(&flood);
+	flood_fill(&flood);
+	assert_true(flood_before(&flood, 10) == 11);
+	send_one(&flood.quiet, 1000);
+	if (flood.box.ready)
+		flood.box.ready[0].word.v = 0;
+	assert_true(flood_before(&flood, 100) <= 100);
+	flood_end(&flood);
 }
 
 EVR_INBOX_DEFINE(narrow, uint32_t)
@@ -499,6 +553,45 @@ static void inbox_receiver_killed_at_each_step_leaves_the_rest(void **state)
 	evr_peer_detach(a);
 }
 
+static void send_and_die(struct evr_peer *peer, void *arg)
+{
+	struct evr_inbox_sender sender;
+
+	CHECK(!evr_inbox_join(&sender, peer, "b", 0));
+	CHECK(evr_inbox_push(&sender, &(uint64_t){ 5 }, 1) == 1);
+	raise(SIGKILL);
+}
+
+/* Its messages come first; then its lane is nobody's, though nothing has come that would say so. */
+static void inbox_lane_of_the_dead_is_nobodys_once_it_is_empty(void **state)
+{
+	struct evr_inbox_sender other;
+	struct evr_peer *a = attach();
+	struct evr_inbox box;
+	struct evr_peer_id from;
+	uint64_t got;
+	int status;
+	pid_t pid;
+
+	make("b");
+	assert_int_equal(evr_inbox_open(&box, pair->peer, "b", 0), 0);
+	assert_int_equal(evr_inbox_join(&other, a, "b", 0), 0);
+	pid = pair_fork(pair, send_and_die, NULL);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status));
+	assert_int_equal(evr_inbox_pop(&box, &got, 1, &from), 1);
+	assert_true(got == 5);
+	assert_empty(&box);
+	send_one(&other, 6);
+	take(&box, 6, a);
+	pair_settle_dead(pair->peer);
+	assert_empty(&box);
+	assert_int_equal(evr_inbox_state(&box, from.slot), EVR_RING_NO_PEER);
+	evr_inbox_leave(&other);
+	evr_inbox_close(&box);
+	evr_peer_detach(a);
+}
+
 static const uint64_t nonsense[] = { 0, 1, CAPACITY + 1, 1ULL << 32, 1ULL << 63, UINT64_MAX };
 #define NONSENSE_NR (sizeof(nonsense) / sizeof(nonsense[0]))
 
@@ -606,6 +699,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		CASE(inbox_options_at_their_limits),
 		CASE(inbox_flood_delays_others_by_a_quota),
+		CASE(inbox_missing_hint_is_made_good_in_a_flood),
 		CASE(inbox_of_another_size_is_refused),
 		CASE(inbox_missing_hint_loses_nothing),
 		CASE(inbox_messages_are_of_who_sent_them),
@@ -614,9 +708,11 @@ int main(void)
 		CASE(inbox_sender_that_comes_at_each_step_is_heard),
 		CASE(inbox_sender_killed_at_each_step_harms_no_other),
 		CASE(inbox_receiver_killed_at_each_step_leaves_the_rest),
+		CASE(inbox_lane_of_the_dead_is_nobodys_once_it_is_empty),
 		CASE(inbox_hostile_words_harm_one_lane),
 		FAR(inbox_options_at_their_limits),
 		FAR(inbox_flood_delays_others_by_a_quota),
+		FAR(inbox_missing_hint_is_made_good_in_a_flood),
 		FAR(inbox_missing_hint_loses_nothing),
 		FAR(inbox_messages_are_of_who_sent_them),
 		FAR(inbox_senders_keep_their_order),
