@@ -104,13 +104,14 @@ static void find(struct chaos *c, const char *name, struct evr_object *object)
 	liar.nr = (uint32_t)(object->sz / 8);
 }
 
-/* Each word of the object in turn says something else, from before it is opened. */
-static void each_word(struct chaos *c, const char *name, uint64_t nr)
+/* Each word of @named in turn says something else, from before the object is opened. */
+static void each_word(struct chaos *c, const char *name, const char *named, uint64_t nr)
 {
-	struct evr_object object;
+	struct evr_object object, words_of;
 	uint64_t i, seed, words;
 
 	find(c, name, &object);
+	find(c, named, &words_of);
 	words = liar.nr < 1024 ? liar.nr : 1024;
 	for (i = 0; i < words; i++)
 		for (seed = 1; seed <= rounds(nr); seed++) {
@@ -120,14 +121,15 @@ static void each_word(struct chaos *c, const char *name, uint64_t nr)
 		}
 }
 
-/* At any access some word of the object is another; rarely, and all the time. */
-static void any_time(struct chaos *c, const char *name, uint64_t nr)
+/* At any access some word of @named is another; rarely, and all the time. */
+static void any_time(struct chaos *c, const char *name, const char *named, uint64_t nr)
 {
 	static const uint32_t paces[] = { 300, 40, 5, 1 };
-	struct evr_object object;
+	struct evr_object object, words_of;
 	uint64_t seed;
 
 	find(c, name, &object);
+	find(c, named, &words_of);
 	for (seed = 1; seed <= rounds(nr); seed++) {
 		begin(c, seed);
 		liar.every = paces[seed % 4];
@@ -135,15 +137,16 @@ static void any_time(struct chaos *c, const char *name, uint64_t nr)
 	}
 }
 
-#define CHAOS_OF(kind, words_nr, any_nr)                       \
-	static void chaos_##kind##_each_word(void **state)     \
-	{                                                      \
-		each_word(*state, #kind, words_nr);            \
-	}                                                      \
-	static void chaos_##kind##_at_any_time(void **state)   \
-	{                                                      \
-		any_time(*state, #kind, any_nr);               \
+#define CHAOS_WITH(test, kind, named, words_nr, any_nr)      \
+	static void chaos_##test##_each_word(void **state)   \
+	{                                                    \
+		each_word(*state, #kind, named, words_nr);   \
+	}                                                    \
+	static void chaos_##test##_at_any_time(void **state) \
+	{                                                    \
+		any_time(*state, #kind, named, any_nr);      \
 	}
+#define CHAOS_OF(kind, words_nr, any_nr) CHAOS_WITH(kind, kind, #kind, words_nr, any_nr)
 
 CHAOS_OF(spsc, 3, 800)
 CHAOS_OF(bytes, 3, 800)
@@ -156,6 +159,8 @@ CHAOS_OF(pool, 2, 600)
 CHAOS_OF(channel, 1, 400)
 CHAOS_OF(bcast, 2, 800)
 CHAOS_OF(kept, 2, 800)
+CHAOS_OF(hub, 2, 200)
+CHAOS_WITH(hub_inbox, hub, "hub.in", 1, 200)
 
 /* The directory's own words too, and all that it names. */
 static void chaos_directory_at_any_time(void **state)
@@ -224,6 +229,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		BOTH(spsc), BOTH(bytes), BOTH(slots), BOTH(inbox), BOTH(mpmc),
 		BOTH(log), BOTH(heap), BOTH(pool), BOTH(channel), BOTH(bcast), BOTH(kept),
+		BOTH(hub), BOTH(hub_inbox),
 		CASE(chaos_directory_at_any_time),
 		CASE(chaos_process_is_outlived),
 	};

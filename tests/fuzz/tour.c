@@ -613,12 +613,18 @@ void tour_object(struct tour *t, const struct evr_object *object)
 		[EVR_KIND_MPMC] = tour_mpmc,	[EVR_KIND_LOG] = tour_log,
 		[EVR_KIND_HEAP] = tour_heap,	[EVR_KIND_POOL] = tour_pool,
 		[EVR_KIND_CHANNEL] = tour_channel, [EVR_KIND_BCAST] = tour_bcast,
+		[EVR_KIND_HUB] = tour_hub,
 	};
 
+	tour_look(t, object);
+	if (object->kind == EVR_KIND_CHANNEL && !pick(t, 4))
+		tour_ports(t, object->name);
 	if (object->kind < sizeof(tours) / sizeof(tours[0]) && tours[object->kind])
 		tours[object->kind](t, object->name);
 	else
 		touch(evr_peer_at(t->peer, object->off, object->sz), object->sz, false);
+	/* Of what it has left there, too. */
+	tour_look(t, object);
 }
 
 void tour_directory(struct tour *t)

@@ -26,6 +26,10 @@ void tour_bcast_writer(struct tour *tour, struct evr_bcast *b);
 void tour_bcast_reader(struct tour *tour, struct evr_bcast *b);
 /* Make, find and remove objects; settle the dead. */
 void tour_directory(struct tour *tour);
+/* tour_hub.c: the hub, ports of a channel, and what is told to who only looks at an object. */
+void tour_hub(struct tour *tour, const char *name);
+void tour_ports(struct tour *tour, const char *channel);
+void tour_look(struct tour *tour, const struct evr_object *object);
 /* All of it. */
 void tour_all(struct tour *tour);
 

@@ -87,12 +87,26 @@ static int make_memory(struct evr_peer *peer)
 	return err ? err : evr_pool_create(peer, "pool", &pool);
 }
 
+const struct evr_channel_options world_hub_channels = { SIZED(evr_channel_options),
+							.capacity = 1024,
+							.urgent_capacity = 1024,
+							.inline_max = 64 };
+
+/* The last one: what it makes when somebody connects lies behind all others. */
+static int make_hub(struct evr_peer *peer)
+{
+	int err = make_guard(peer, "guard-9");
+
+	return err ? err : evr_hub_create(peer, "hub", &world_hub_channels);
+}
+
 /* Something for a consumer to find. */
 static int fill(struct evr_peer *peer)
 {
 	uint64_t elems[3] = { 1, 2, 3 };
 	struct evr_spsc spsc;
 	struct evr_bytes bytes;
+	struct evr_slots slots;
 	struct evr_mpmc mpmc;
 	int err = evr_spsc_open(&spsc, peer, "spsc", EVR_PRODUCER, 0);
 
@@ -105,6 +119,11 @@ static int fill(struct evr_peer *peer)
 		return err;
 	evr_bytes_write(&bytes, elems, sizeof(elems));
 	evr_bytes_close(&bytes);
+	err = evr_slots_open(&slots, peer, "slots", EVR_PRODUCER, 0);
+	if (err)
+		return err;
+	evr_slots_push(&slots, elems, 8);
+	evr_slots_close(&slots);
 	err = evr_mpmc_open(&mpmc, peer, "mpmc", 0);
 	if (err)
 		return err;
@@ -123,6 +142,8 @@ int world_make(struct evr_peer *peer)
 		err = make_queues(peer);
 	if (!err)
 		err = make_broadcasts(peer);
+	if (!err)
+		err = make_hub(peer);
 	return err ? err : fill(peer);
 }
 

@@ -8,6 +8,9 @@
 #define WORLD_SHARED_SZ (512U << 10)
 #define WORLD_PEERS 64 /* so that masks of peers have more words than one */
 
+/* Of the hub's channels. */
+extern const struct evr_channel_options world_hub_channels;
+
 /* Of a segment of these sizes. 0, or what failed. */
 int world_make(struct evr_peer *peer);
 
