@@ -288,10 +288,9 @@ static int read_wait(struct evr_bcast *b, struct evr_waiter *w, uint64_t deadlin
 		evr_lane_count(&l->mine->counts.parks, 1);
 	if (err)
 		return err == -EOWNERDEAD ? -ESHUTDOWN : err;
-	if (wait.state == EVR_RING_PEER_DEAD && (!b->is_observer || b->is_seated) &&
-	    evr_reap_is_auto(l->peer))
-		evr_reap(l->peer, l->far ? b->home : owner_id(evr_a64_load_acquire(l->other_owner)),
-			 NULL);
+	if (wait.state == EVR_RING_PEER_DEAD && (!b->is_observer || b->is_seated))
+		evr_reap_learned(l->peer,
+				 l->far ? b->home : owner_id(evr_a64_load_acquire(l->other_owner)));
 	return evr_ring_state_error(l->corrupt ? EVR_RING_CORRUPT : wait.state);
 }
 

@@ -306,6 +306,8 @@ int evr_call_complete_wait(struct evr_call *call, struct evr_waiter *waiter,
 	for (;;) {
 		wait.next_ns = evr_a64_load_relaxed(&call->next_ns);
 		err = evr_call_complete(call, done);
+		if (!err && done->result == -EOWNERDEAD)
+			evr_channel_learned(call->ch);
 		if (err != -EAGAIN && err != -ENOTCONN)
 			return err;
 		/* Something may be there at once, again and again. */

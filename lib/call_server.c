@@ -103,6 +103,8 @@ int evr_call_take_wait(struct evr_call_server *server, struct evr_waiter *waiter
 
 	for (;;) {
 		err = evr_call_take(server, request);
+		if (err == -EOWNERDEAD)
+			evr_channel_learned(server->ch);
 		if (err != -EAGAIN && err != -ENOTCONN)
 			return err;
 		/* Something may be there at once, again and again. */

@@ -648,14 +648,20 @@ uint32_t evr_channel_needs(struct evr_channel *ch, struct evr_need **needs)
 	return EVR_CHANNEL_NEEDS;
 }
 
-int evr_channel_waited(struct evr_channel *ch, int err)
+void evr_channel_learned(struct evr_channel *ch)
 {
 	uint64_t partner = evr_a64_load_relaxed(&ch->partner);
 
+	if (ch->mine && partner && owner_is_dead(ch->peer, partner))
+		evr_reap_learned(ch->peer, owner_id(partner));
+}
+
+int evr_channel_waited(struct evr_channel *ch, int err)
+{
 	if (err == -EOWNERDEAD)
 		return -ESHUTDOWN;
-	if (!err && partner && owner_is_dead(ch->peer, partner) && evr_reap_is_auto(ch->peer))
-		evr_reap(ch->peer, owner_id(partner), NULL);
+	if (!err)
+		evr_channel_learned(ch);
 	return err;
 }
 

@@ -252,6 +252,9 @@ void evr_channel_return(struct evr_channel *ch, uint64_t loan);
 /* Would evr_channel_recv() say something else than "not now"? Looks anew. */
 bool evr_channel_is_ready(struct evr_channel *ch);
 
+/* A wait is going to tell that the other end has died, if it has: see evr_reap_learned(). */
+void evr_channel_learned(struct evr_channel *ch);
+
 /* A wait has ended with this: as evr_waiter_wait() says it, in terms of rings. */
 int evr_channel_waited(struct evr_channel *ch, int err);
 

@@ -411,6 +411,8 @@ int evr_channel_recv_wait(struct evr_channel *ch, struct evr_waiter *waiter, str
 
 	for (;;) {
 		err = evr_channel_recv(ch, m);
+		if (err == -EOWNERDEAD)
+			evr_channel_learned(ch);
 		if (err != -EAGAIN && err != -ENOTCONN)
 			return err;
 		err = evr_channel_wait_any(&ch, 1, 0, waiter, deadline_ns);

@@ -344,6 +344,8 @@ int evr_channel_send_wait(struct evr_channel *ch, struct evr_waiter *waiter,
 		if (ch->mine)
 			wait.released = evr_a64_load_acquire(&channel_other_end(ch)->released);
 		err = evr_channel_send_message(ch, m);
+		if (err == -EOWNERDEAD)
+			evr_channel_learned(ch);
 		if (!is_not_now(err))
 			return err;
 		wait.is_memory = err == -ENOMEM;

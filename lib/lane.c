@@ -483,6 +483,14 @@ enum evr_ring_state evr_lane_state(struct evr_lane *l)
 	return evr_lane_judge(l, u_owner);
 }
 
+/* What a wait is going to tell. */
+static void lane_learned(struct evr_lane *l, enum evr_ring_state state)
+{
+	if (state == EVR_RING_PEER_DEAD)
+		evr_reap_learned(l->peer, l->far ? l->other_id :
+						   owner_id(evr_a64_load_acquire(l->other_owner)));
+}
+
 int evr_lane_check(struct evr_lane *l)
 {
 	enum evr_ring_state state;
@@ -496,6 +504,7 @@ int evr_lane_check(struct evr_lane *l)
 	state = evr_lane_state(l);
 	if (state == EVR_RING_OK)
 		l->seen = u_owner;
+	lane_learned(l, state);
 	return evr_ring_state_error(state);
 }
 
@@ -555,10 +564,7 @@ int evr_lane_wait_look(struct evr_lane *l, struct evr_waiter *w,
 	/* The end was seen first, so this look sees all that was published before it. */
 	if (look(l) >= want)
 		return 0;
-	if (wait.state == EVR_RING_PEER_DEAD && evr_reap_is_auto(l->peer))
-		evr_reap(l->peer,
-			 l->far ? l->other_id : owner_id(evr_a64_load_acquire(l->other_owner)),
-			 NULL);
+	lane_learned(l, wait.state);
 	return evr_ring_state_error(evr_lane_state(l) == EVR_RING_CORRUPT ? EVR_RING_CORRUPT :
 									    wait.state);
 }

@@ -111,6 +111,18 @@ static uint32_t dead_find(struct evr_peer *peer, struct evr_peer_id *dead)
 	return nr;
 }
 
+void evr_reap_learned(struct evr_peer *peer, struct evr_peer_id dead)
+{
+	uint64_t incarnation;
+
+	if (dead.slot >= peer->segment->layout.peers_max || !evr_reap_is_auto(peer) ||
+	    !(peer->rights & EVR_RIGHT_WRITE))
+		return;
+	if (peer->ops->state(peer, dead.slot, &incarnation) == EVR_PEER_DEAD &&
+	    incarnation == dead.incarnation)
+		evr_reap(peer, dead, NULL);
+}
+
 void evr_reap_event(struct evr_peer *peer)
 {
 	struct evr_peer_id dead[EVR_PEERS_MAX];

@@ -5,9 +5,15 @@
 
 #include <stdbool.h>
 
-struct evr_peer;
+#include <evering/peer.h>
 
 bool evr_reap_is_auto(struct evr_peer *peer);
+
+/*
+ * A wait has learned that this peer is dead: settle it, unless the application wants to do
+ * that, or somebody has done it.
+ */
+void evr_reap_learned(struct evr_peer *peer, struct evr_peer_id dead);
 
 /* Some peer's state has changed: evr_reap_dead(), if any is dead. */
 void evr_reap_event(struct evr_peer *peer);
