@@ -92,7 +92,8 @@ EVR_API int evr_driver_attach(struct evr_driver *driver);
 
 /*
  * evr_driver_close() - cancel everything, wait until all is over, free.
- * Callbacks run, with -ECANCELED or the op's own result. Completions that wait to be
+ * Callbacks run, with -ECANCELED or the op's own result. A BACKGROUND close() of a file is not
+ * cancelled, for nobody would be told (as a later member of a chain it ends with that). Completions that wait to be
  * taken are lost with the driver; those of ops that end now are given back (see abandon).
  * @deadline_ns: absolute CLOCK_MONOTONIC. Past it nothing is freed: the kernel, or a
  *	thread of the pool, still uses slots and buffers. The handle stays valid for

@@ -121,6 +121,9 @@ static int cancel_matching(struct evr_driver *d, bool any, int fd)
 			continue;
 		if (!any && (s->fd != fd || !(evr_rows[s->op]->flags & ROW_FD)))
 			continue;
+		/* Nobody would be told that the file is still open. */
+		if (any && s->op == EVR_OP_CLOSE && s->flags & S_BACKGROUND)
+			continue;
 		evr_cancel_slot(d, s, index);
 		nr++;
 	}

@@ -288,6 +288,50 @@ static void close_of_a_slot_that_does_not_begin(void **state)
 	assert_int_equal(loop_close(state), 0);
 }
 
+/*
+ * Many more closes than the submission queue holds, which nobody waits for, none of which
+ * may fail for that: they go out as it empties, also when the driver is closed first.
+ */
+static void close_of_more_than_the_queue_holds(void **state)
+{
+	struct evr_driver_options options = { .struct_sz = sizeof(options),
+					      .entries = 2,
+					      .backlog_max = 60 };
+	struct evr_driver_stats stats;
+	struct loop *loop;
+	struct evr_op op;
+	int i, fds[60], first, at_end;
+
+	for (at_end = 0; at_end < 2; at_end++) {
+		assert_int_equal(loop_open_with(state, &options), 0);
+		loop = *state;
+		first = loop_fds();
+		for (i = 0; i < 60; i++) {
+			fds[i] = dup(0);
+			assert_true(fds[i] >= 0);
+		}
+		for (i = 0; i < 60; i++) {
+			op = evr_op_flagged(evr_op_close(fds[i]), EVR_OP_BACKGROUND);
+			assert_int_equal(evr_driver_submit(loop->d, &op, NULL), 0);
+		}
+		if (at_end)
+			assert_int_equal(evr_driver_close(loop->d, pair_deadline()), 0);
+		else
+			LOOP_UNTIL(loop, !loop_busy(loop));
+		for (i = 0; i < 60; i++)
+			assert_int_equal(fcntl(fds[i], F_GETFD), -1);
+		if (at_end) {
+			loop->d = NULL;
+		} else {
+			assert_int_equal(loop_fds(), first);
+			assert_int_equal(evr_driver_stats(loop->d, &stats), 0);
+			assert_int_equal(stats.background_errors, 0);
+			assert_true(loop->mode == EVR_DRIVER_NONE || stats.backlogged > 0);
+		}
+		assert_int_equal(loop_close(state), 0);
+	}
+}
+
 /* Fewer fds than the table wants: the kernel refuses it, and the driver has its own. */
 static void own_table_beside_a_ring(void **state)
 {
@@ -617,6 +661,7 @@ int main(void)
 		EACH_MODE_TEST(chain_goes_on_after_a_recv_in_pieces),
 		EACH_MODE_TEST(cancel_of_a_member_before_its_turn),
 		cmocka_unit_test(close_of_a_slot_that_does_not_begin),
+		cmocka_unit_test(close_of_more_than_the_queue_holds),
 		cmocka_unit_test(own_table_beside_a_ring),
 		EACH_MODE_TEST(pool_counts_what_is_queued),
 		EACH_MODE_TEST(exact_goes_on_with_the_file_it_began_with),
