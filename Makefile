@@ -10,7 +10,7 @@ PREFIX   ?= /usr/local
 Q        := @
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check check-long check-module bench bench-docs bench-driver bench-vm lib module install install-module uninstall \
+.PHONY: help demo check check-long check-module bench bench-docs bench-driver bench-vm explore-long lib module install install-module uninstall \
 	vm-shell style sparse clean distclean builddir deps setup
 
 help: ## this list
@@ -33,6 +33,12 @@ check: ## all tests, a verdict in the last line (the first time 8 minutes longer
 check-long: ## the same with long runs, under KCSAN too and on one more kernel (hours)
 	$(Q)tools/install-deps build vm kernels check long
 	$(Q)tests/ci/check --long
+
+explore-long: ## all schedules to the deeper bounds, and what mutants they kill, as a table (docs/testing.md; an hour)
+	$(Q)tools/install-deps build
+	$(Q)$(MAKE) --no-print-directory setup
+	$(Q)ninja -C $(BUILDDIR) tests/model/explore
+	$(Q)tests/model/long $(BUILDDIR)
 
 check-module: ## only the module: build and tests in the four virtual machines
 	$(Q)tools/install-deps build vm kernels check

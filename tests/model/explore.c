@@ -17,6 +17,8 @@
 
 /* Of end(). */
 #define END_STEPS_MAX 100000
+/* Executions between two looks at the clock. */
+#define GO_ON_EVERY 4096
 /* The coroutines: one for each process, one for setup() and end(), the loop itself. */
 #define EXTRA MODEL_PROCS_MAX
 #define MAIN (MODEL_PROCS_MAX + 1)
@@ -481,7 +483,42 @@ bool model_prepare(const struct scenario *scenario, const struct model_bounds *b
 	return true;
 }
 
-bool model_explore(uint64_t executions_max)
+/* How many executions of so many have so few places left for their first choice, of a few. */
+static double part_behind(uint32_t behind, uint32_t of, uint32_t budget)
+{
+	double part = 1;
+
+	while (budget--)
+		part *= (double)behind / of;
+	return part;
+}
+
+/*
+ * What of all has been explored, about: the choices that differ from option 0 wander from
+ * the end to the beginning, and with a few of them left in n places there are n^few lists.
+ * The first choice is who begins, which is free.
+ */
+double model_progress(void)
+{
+	const struct model_bounds *bounds = &engine.bounds;
+	uint32_t few = bounds->preemptions + bounds->crashes + bounds->delays, from = 1, i;
+	double width = 1.0 / engine.options[0], part = width * engine.choices[0], least;
+
+	for (i = 1; i < engine.prefix_nr; i++) {
+		if (!engine.choices[i])
+			continue;
+		least = part_behind(engine.choices_nr - 1 - i, engine.choices_nr - from, few);
+		part += width * least;
+		width *= part_behind(engine.choices_nr - i, engine.choices_nr - from, few) - least;
+		width /= engine.options[i] - 1;
+		part += width * (engine.choices[i] - 1);
+		from = i + 1;
+		few -= few > 1;
+	}
+	return part;
+}
+
+bool model_explore(uint64_t executions_max, bool (*go_on)(void))
 {
 	for (;;) {
 		run_once();
@@ -496,7 +533,11 @@ bool model_explore(uint64_t executions_max)
 		}
 		if (engine.failed)
 			return false;
-		if (engine.executions == executions_max || !(engine.is_random || advance()))
+		if (!engine.is_random && !advance())
+			return true;
+		engine.is_cut = engine.executions == executions_max ||
+				(engine.executions % GO_ON_EVERY == 0 && !go_on());
+		if (engine.is_cut)
 			return true;
 	}
 }

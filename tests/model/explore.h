@@ -28,12 +28,13 @@ enum model_mode {
 	MODEL_WEAK, /* also loads see what was there before, until an acquire */
 };
 
-/* How far one exploration goes; all of it is explored. A row of zeros ends a list. */
+/* How far one exploration goes; without a sample all of it is explored. A row of zeros ends a list. */
 struct model_bounds {
 	enum model_mode mode;
 	uint8_t preemptions; /* switches away from a process that could go on; 0 ends the list */
 	uint8_t crashes; /* processes that die */
 	uint8_t delays; /* stores seen late or out of order, loads answered with the past */
+	uint8_t sample; /* not all: so many hundred thousand executions at random */
 };
 
 struct model_proc {

@@ -3,10 +3,12 @@
  * explore: run scenarios within their bounds, or within those given; prints TAP.
  *
  *   explore [--long] [--list] [--scenario PREFIX]... [--mode sc|tso|pso|weak]
- *           [--preemptions N] [--crashes N] [--delays N] [--executions N]
+ *           [--preemptions N] [--crashes N] [--delays N] [--executions N] [--seconds N]
  *           [--random SEED] [--replay TICK:CHOICE,...] [--first]
  *
- * --first ends with the first failure, without a trace: for mutants.
+ * --first ends with the first failure, without a trace: for mutants. --seconds, of CPU, and
+ * --executions cut each row; a row that was cut says so. Of one that takes long a comment
+ * tells every half minute how far it is, about.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -18,6 +20,10 @@
 #include "world.h"
 
 #define PREFIXES_MAX 32
+/* Of CPU, between two words about how far it is. */
+#define TELL_EVERY_S 30
+#define SAMPLE_UNIT 100000ULL
+#define SAMPLE_SEED 4711
 
 static struct scenario *scenarios;
 
@@ -26,6 +32,7 @@ static struct options {
 	struct model_bounds bounds;
 	int preemptions, crashes, delays; /* -1: the scenario's own */
 	uint64_t executions, seed;
+	double seconds; /* 0: no limit */
 	const char *replay;
 	const char *prefixes[PREFIXES_MAX];
 	uint32_t prefixes_nr;
@@ -72,22 +79,50 @@ static double now(void)
 	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
+/* When the row of now began, and when it was last heard of. */
+static double started, told;
+
+static void print_row(void)
+{
+	printf("%s %s preemptions %u crashes %u delays %u%s: %llu executions",
+	       engine.scenario->name, mode_name(engine.bounds.mode), engine.bounds.preemptions,
+	       engine.bounds.crashes, engine.bounds.delays, engine.is_random ? " at random" : "",
+	       (unsigned long long)engine.executions);
+	if (engine.is_cut && !engine.is_random)
+		printf(", cut at about %.0f %%", 100 * model_progress());
+}
+
 static void print_result(bool ok, double took)
 {
-	printf("%s - %s %s preemptions %u crashes %u delays %u%s: ", ok ? "ok" : "not ok",
-	       engine.scenario->name, mode_name(engine.bounds.mode), engine.bounds.preemptions,
-	       engine.bounds.crashes, engine.bounds.delays, options.seed ? " at random" : "");
-	printf("%llu executions, %.2f M/s, %llu steps, depth %llu (%.1f s)\n",
-	       (unsigned long long)engine.executions,
+	printf("%s - ", ok ? "ok" : "not ok");
+	print_row();
+	printf(", %.2f M/s, %llu steps, depth %llu (%.1f s)\n",
 	       took > 0 ? (double)engine.executions / took / 1e6 : 0.0,
 	       (unsigned long long)engine.steps, (unsigned long long)engine.depth_max, took);
 	fflush(stdout);
 }
 
+static bool go_on(void)
+{
+	double at = now();
+
+	if (at - told >= TELL_EVERY_S) {
+		told = at;
+		printf("# ");
+		print_row();
+		if (!engine.is_random)
+			printf(", about %.0f %%", 100 * model_progress());
+		printf(" (%.0f s)\n", at - started);
+		fflush(stdout);
+	}
+	return !options.seconds || at - started < options.seconds;
+}
+
 static bool run(const struct scenario *scenario, struct model_bounds bounds)
 {
-	double start = now(), took;
+	uint64_t max = options.executions;
 	bool ok, is_set_up;
+	double took;
 
 	if (options.preemptions >= 0)
 		bounds.preemptions = (uint8_t)options.preemptions;
@@ -95,6 +130,7 @@ static bool run(const struct scenario *scenario, struct model_bounds bounds)
 		bounds.crashes = (uint8_t)options.crashes;
 	if (options.delays >= 0)
 		bounds.delays = (uint8_t)options.delays;
+	started = told = now();
 	ok = is_set_up = model_prepare(scenario, &bounds);
 	if (!ok) {
 		printf("# %s: setup: %s\n", scenario->name, engine.failure);
@@ -104,11 +140,13 @@ static bool run(const struct scenario *scenario, struct model_bounds bounds)
 		if (!ok)
 			printf("# %s\n", engine.failure);
 	} else {
-		engine.is_random = options.seed != 0;
-		engine.seed = options.seed;
-		ok = model_explore(options.executions);
+		engine.is_random = options.seed || bounds.sample;
+		engine.seed = options.seed ? options.seed : SAMPLE_SEED;
+		if (bounds.sample && !max)
+			max = bounds.sample * SAMPLE_UNIT;
+		ok = model_explore(max, go_on);
 	}
-	took = now() - start;
+	took = now() - started;
 	seconds += took;
 	executions += engine.executions;
 	steps += engine.steps;
@@ -177,6 +215,7 @@ static void read_options(int argc, char **argv)
 		{ "crashes", required_argument, NULL, 'c' },
 		{ "delays", required_argument, NULL, 'd' },
 		{ "executions", required_argument, NULL, 'e' },
+		{ "seconds", required_argument, NULL, 'S' },
 		{ "random", required_argument, NULL, 'r' },
 		{ "replay", required_argument, NULL, 'R' },
 		{ 0 },
@@ -212,6 +251,9 @@ static void read_options(int argc, char **argv)
 			break;
 		case 'e':
 			options.executions = strtoull(optarg, NULL, 0);
+			break;
+		case 'S':
+			options.seconds = atof(optarg);
 			break;
 		case 'r':
 			options.seed = strtoull(optarg, NULL, 0);

@@ -131,6 +131,7 @@ struct engine {
 	/* Which words two processes use and one of them writes, as found so far. */
 	struct place places[PLACES];
 	bool restart; /* another was found: begin again */
+	bool is_cut; /* ended before all was explored */
 	uint32_t restarts;
 	/* totals */
 	uint64_t executions, steps, depth_max;
@@ -162,8 +163,10 @@ bool is_private(const void *p);
 void yield_turn(void);
 void sleep_turn(uint32_t as, uint64_t mask, uint64_t deadline_ns);
 bool model_prepare(const struct scenario *scenario, const struct model_bounds *bounds);
-/* All within the bounds, or so many. False: failed. */
-bool model_explore(uint64_t executions_max);
+/* All within the bounds, or so many, or until @go_on, asked now and then, says no. False: failed. */
+bool model_explore(uint64_t executions_max, bool (*go_on)(void));
+/* In between: about what part of all is explored, 0 to 1. */
+double model_progress(void);
 /* One execution, traced; @list as report_failure() prints it. */
 void model_replay(const char *list);
 
