@@ -8,6 +8,8 @@
  */
 #include "hubs_far.h"
 
+#include <sys/eventfd.h>
+
 static void hub_far_connection_is_a_channel_of_two_halves(void **state)
 {
 	struct pair *pair = *state;
@@ -269,80 +271,151 @@ static int open_crowd(void **state)
 	return open_with(state, clients_nr() + 1, is_device() ? 2 << 20 : 16 << 20);
 }
 
+#define ROUNDS 3
+
 struct crowd {
-	int asked[2], gate[2];
+	int asked[2]; /* a client's slot: it has done what is its turn */
+	int gate[2];
+	int told[EVR_PEERS_MAX]; /* eventfds by slot: it is this client's turn */
+	pid_t pids[CLIENTS];
+	struct evr_channel chs[CLIENTS];
+	struct evr_channel *of[EVR_PEERS_MAX]; /* by slot */
+	struct evr_channel *open[CLIENTS];
+	uint32_t clients, nr;
+	uint64_t heard;
 };
 
-/* It sleeps outside of the library, for what the crowd of test_hub.c does. */
+static void crowd_wait(struct crowd *crowd, uint8_t me)
+{
+	uint64_t told;
+
+	CHECK(read(crowd->told[me], &told, sizeof(told)) == sizeof(told) && told == 1);
+	pair_alive();
+}
+
+/* It sleeps outside of the library, and looks when it is told, for what the crowd of test_hub.c does. */
 static void crowd_client(struct evr_peer *peer, void *arg)
 {
-	uint64_t deadline = pair_deadline(), me = evr_peer_self(peer).slot;
+	uint8_t me = (uint8_t)evr_peer_self(peer).slot, c;
 	struct crowd *crowd = arg;
 	struct evr_channel ch;
-	int64_t heard;
-	char c;
+	uint64_t round;
 
 	close(crowd->gate[1]);
 	CHECK(!evr_hub_connect(&ch, peer, "h", 7));
-	CHECK(write(crowd->asked[1], "a", 1) == 1);
 	CHECK(read(crowd->gate[0], &c, 1) == 0);
-	while (say(&ch, me) == -ENOTCONN) {
-		CHECK(evr_now_ns() < deadline);
-		pair_sleep_us(20000);
+	pair_alive();
+	/* Its first look proposes, the listener's accepts. */
+	CHECK(say(&ch, me) == -ENOTCONN);
+	CHECK(write(crowd->asked[1], &me, 1) == 1);
+	crowd_wait(crowd, me);
+	for (round = 0; round < ROUNDS; round++) {
+		CHECK(!say(&ch, me));
+		crowd_wait(crowd, me);
+		CHECK(hear(&ch) == 1000 + me);
 	}
-	while ((heard = hear(&ch)) == -EAGAIN) {
-		CHECK(evr_now_ns() < deadline);
-		pair_sleep_us(20000);
-	}
-	CHECK(heard == 1000 + (int64_t)me);
 	evr_channel_close(&ch);
+}
+
+static void crowd_start(struct crowd *crowd, struct pair *pair)
+{
+	uint32_t i;
+
+	memset(crowd, 0, sizeof(*crowd));
+	crowd->clients = clients_nr();
+	assert_int_equal(pipe(crowd->asked) | pipe(crowd->gate), 0);
+	for (i = 0; i < EVR_PEERS_MAX; i++) {
+		crowd->told[i] = eventfd(0, 0);
+		assert_true(crowd->told[i] >= 0);
+	}
+	for (i = 0; i < crowd->clients; i++)
+		crowd->pids[i] = pair_fork(pair, crowd_client, crowd);
+	close(crowd->gate[0]);
+	close(crowd->asked[1]); /* when all have died, reading ends */
+}
+
+static void crowd_accept(struct crowd *crowd, struct evr_hub *hub, struct evr_waiter *waiter)
+{
+	struct evr_channel *ch = crowd->chs;
+	struct evr_peer_id from;
+	int err;
+
+	while (crowd->nr < crowd->clients) {
+		err = evr_hub_accept(hub, ch, &from);
+		if (err == -EAGAIN) {
+			assert_int_equal(evr_hub_wait(hub, NULL, 0, 0, waiter, pair_deadline()), 0);
+			continue;
+		}
+		assert_int_equal(err, 0);
+		crowd->of[from.slot] = ch;
+		crowd->open[crowd->nr++] = ch++;
+	}
+}
+
+static void crowd_meet(struct crowd *crowd)
+{
+	uint32_t i;
+	uint8_t slot;
+
+	for (i = 0; i < crowd->clients; i++) {
+		assert_int_equal(read(crowd->asked[0], &slot, 1), 1);
+		assert_int_equal(evr_channel_state(crowd->of[slot]), EVR_RING_OK);
+		assert_int_equal(eventfd_write(crowd->told[slot], 1), 0);
+	}
+}
+
+/* Answer whatever comes, until the last connection has ended. */
+static void crowd_serve(struct crowd *crowd, struct evr_hub *hub, struct evr_waiter *waiter)
+{
+	struct evr_channel *ch;
+	uint32_t at = 0;
+	int64_t heard;
+	int ret;
+
+	while (crowd->nr) {
+		ret = evr_hub_wait(hub, crowd->open, crowd->nr, at, waiter, pair_deadline());
+		assert_in_range(ret, 0, (int)crowd->nr - 1);
+		at = (uint32_t)ret;
+		ch = crowd->open[at];
+		heard = hear(ch);
+		if (heard > 0) {
+			assert_in_range(heard, 1, EVR_PEERS_MAX - 1);
+			assert_ptr_equal(ch, crowd->of[heard]);
+			assert_int_equal(say(ch, 1000 + (uint64_t)heard), 0);
+			assert_int_equal(eventfd_write(crowd->told[heard], 1), 0);
+			crowd->heard++;
+			continue;
+		}
+		assert_int_equal(heard, -EPIPE);
+		evr_channel_close(ch);
+		crowd->open[at] = crowd->open[--crowd->nr];
+	}
 }
 
 static void hub_far_255_clients_talk(void **state)
 {
-	static struct evr_channel b[CLIENTS];
-	uint64_t deadline = pair_deadline();
-	static struct evr_peer_id from[CLIENTS];
+	static struct crowd crowd;
 	struct pair *pair = *state;
-	static pid_t pids[CLIENTS];
-	struct crowd crowd;
+	struct evr_waiter waiter;
 	struct evr_hub hub;
-	uint32_t i, heard = 0, clients = clients_nr();
-	int64_t err;
-	char c;
+	uint32_t i;
 
 	listen_as(pair->peer, &hub, "h");
-	assert_int_equal(pipe(crowd.asked) | pipe(crowd.gate), 0);
-	for (i = 0; i < clients; i++)
-		pids[i] = pair_fork(pair, crowd_client, &crowd);
-	close(crowd.gate[0]);
-	for (i = 0; i < clients; i++)
-		assert_int_equal(read(crowd.asked[0], &c, 1), 1);
-	for (i = 0; i < clients; i++)
-		assert_int_equal(evr_hub_accept(&hub, &b[i], &from[i]), 0);
+	assert_int_equal(evr_waiter_init(&waiter, pair->peer, EVR_WAIT_SLEEP), 0);
+	crowd_start(&crowd, pair);
+	crowd_accept(&crowd, &hub, &waiter);
+	assert_int_equal(hub.accepted, crowd.clients);
 	assert_int_equal(hub.stale, 0);
-	close(crowd.gate[1]);
-	while (heard < clients) {
-		assert_true(evr_now_ns() < deadline);
-		for (i = 0; i < clients; i++) {
-			if (from[i].slot == EVR_SLOT_ANY)
-				continue;
-			err = hear(&b[i]);
-			assert_true(err == -EAGAIN || err == -ENOTCONN || err == from[i].slot);
-			if (err <= 0)
-				continue;
-			assert_int_equal(say(&b[i], 1000 + from[i].slot), 0);
-			from[i].slot = EVR_SLOT_ANY;
-			heard++;
-		}
-		pair_sleep_us(5000);
-	}
-	for (i = 0; i < clients; i++)
-		pair_join(pids[i]);
-	for (i = 0; i < clients; i++)
-		evr_channel_close(&b[i]);
+	close(crowd.gate[1]); /* go on, all */
+	crowd_meet(&crowd);
+	crowd_serve(&crowd, &hub, &waiter);
+	assert_int_equal(crowd.heard, (uint64_t)ROUNDS * crowd.clients);
+	for (i = 0; i < crowd.clients; i++)
+		pair_join(crowd.pids[i]);
+	for (i = 0; i < EVR_PEERS_MAX; i++)
+		close(crowd.told[i]);
 	close(crowd.asked[0]);
-	close(crowd.asked[1]);
+	evr_waiter_fini(&waiter);
 	evr_hub_close(&hub);
 }
 
