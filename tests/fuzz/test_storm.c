@@ -6,7 +6,7 @@
  *
  * On both backends; what is killed where is up to the machine, so a run proves only
  * that this one went well. test_*_killed_at_each_step are the sweeps. EVERING_TEST_LONG
- * makes hundreds of times as many.
+ * makes hundreds of times as many; EVERING_STORM_KILLS=N makes N.
  */
 #include "pair.h"
 
@@ -26,6 +26,8 @@ struct talk {
 	_Atomic uint32_t is_over;
 	struct evr_peer_id stopped;
 	_Atomic uint32_t is_named;
+	/* What those say who live on; who dies in a tour takes with it what it has not said. */
+	_Atomic uint64_t tours, peers, objects, sides, claims, blocks;
 };
 
 struct storm {
@@ -60,10 +62,21 @@ static int storm_close(void **state)
 	return pair_close(&pair);
 }
 
+static void tell(struct talk *talk, struct evr_reap_report *report)
+{
+	talk->peers += report->peers;
+	talk->objects += report->objects;
+	talk->sides += report->sides;
+	talk->claims += report->claims;
+	talk->blocks += report->blocks;
+	*report = (struct evr_reap_report){ 0 };
+}
+
 static void work(struct evr_peer *peer, void *arg)
 {
+	struct evr_reap_report report = { 0 };
 	struct storm *s = arg;
-	struct tour tour = { .peer = peer, .seed = s->seed };
+	struct tour tour = { .peer = peer, .seed = s->seed, .report = &report };
 
 	if (s->is_named) {
 		s->talk->stopped = evr_peer_self(peer);
@@ -77,6 +90,8 @@ static void work(struct evr_peer *peer, void *arg)
 		if (!s->is_named)
 			pair_alive();
 		tour_all(&tour);
+		s->talk->tours++;
+		tell(s->talk, &report);
 	}
 	CHECK(evr_peer_is_live(peer, evr_peer_self(peer)));
 	evr_waiter_fini(&tour.waiter);
@@ -156,12 +171,18 @@ static void assert_queues_add_up(struct evr_peer *peer)
 	evr_mpmc_counts(&mpmc, &mpmc_counts);
 	assert_int_equal(mpmc_counts.in, mpmc_counts.out);
 	assert_int_equal(mpmc_counts.corrupt, 0);
+	printf("# mpmc: %llu in, as many out; %llu holes, %llu lost with who had taken them\n",
+	       (unsigned long long)mpmc_counts.in, (unsigned long long)mpmc_counts.holes,
+	       (unsigned long long)mpmc_counts.lost);
 	evr_mpmc_close(&mpmc);
 	assert_int_equal(evr_log_open(&log, peer, "log", EVR_CONSUMER), 0);
 	while (evr_log_read(&log, data, sizeof(data)) >= 0)
 		;
 	evr_log_counts(&log, &log_counts);
 	assert_int_equal(log_counts.in, log_counts.out);
+	printf("# log: %llu units in, as many out; %llu records, %llu holes\n",
+	       (unsigned long long)log_counts.in, (unsigned long long)log_counts.records,
+	       (unsigned long long)log_counts.holes);
 	evr_log_close(&log);
 }
 
@@ -177,11 +198,32 @@ static void assert_nothing_is_left(struct evr_peer *peer)
 	assert_int_equal(info.entries, 0);
 	assert_int_equal(info.claimed, 0);
 	assert_int_equal(info.bytes, 0);
+	printf("# left: 0 blocks, 0 bytes, 0 entries, 0 claimed\n");
+}
+
+static uint32_t kills_nr(void)
+{
+	const char *given = getenv("EVERING_STORM_KILLS");
+
+	if (given)
+		return (uint32_t)strtoul(given, NULL, 10);
+	return getenv("EVERING_TEST_LONG") ? KILLS_LONG : KILLS;
+}
+
+static void print_accounts(const struct talk *talk, uint32_t kills)
+{
+	printf("# %u killed, every fourth of them while stopped; %llu tours ended\n", kills,
+	       (unsigned long long)talk->tours);
+	printf("# settled, but for what attaching did: %llu peers, %llu objects, %llu roles, %llu claims, %llu blocks\n",
+	       (unsigned long long)talk->peers, (unsigned long long)talk->objects,
+	       (unsigned long long)talk->sides, (unsigned long long)talk->claims,
+	       (unsigned long long)talk->blocks);
 }
 
 static void storm_leaves_nothing(void **state)
 {
-	uint32_t i, kills = getenv("EVERING_TEST_LONG") ? KILLS_LONG : KILLS;
+	struct evr_reap_report report = { 0 };
+	uint32_t i, kills = kills_nr();
 	struct storm *s = *state;
 	pid_t pids[WORKERS], stopped;
 	uint32_t victim;
@@ -204,7 +246,8 @@ static void storm_leaves_nothing(void **state)
 		pair_kill(pids[victim]);
 		pids[victim] = start(s);
 		evr_peer_check(s->pair->peer);
-		assert_true(evr_reap_dead(s->pair->peer, NULL) >= 0);
+		assert_true(evr_reap_dead(s->pair->peer, &report) >= 0);
+		tell(s->talk, &report);
 		assert_true(evr_peer_is_live(s->pair->peer, s->talk->stopped));
 	}
 	for (i = 0; i < WORKERS; i++)
@@ -215,7 +258,7 @@ static void storm_leaves_nothing(void **state)
 	assert_int_equal(waitpid(stopped, &status, 0), stopped);
 	assert_int_equal(status, 0);
 	pair_settle(s->pair);
-	printf("# %u killed\n", kills);
+	print_accounts(s->talk, kills);
 	assert_nothing_is_left(s->pair->peer);
 }
 

@@ -644,7 +644,7 @@ void tour_directory(struct tour *t)
 	if (!evr_dir_find(t->peer, name, &found))
 		evr_dir_remove(t->peer, &found);
 	evr_dir_info(t->peer, &info);
-	evr_reap_dead(t->peer, NULL);
+	evr_reap_dead(t->peer, t->report);
 }
 
 struct collection {

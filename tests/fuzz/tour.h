@@ -15,6 +15,7 @@ struct tour {
 	struct evr_peer *peer; /* read-write */
 	struct evr_waiter waiter; /* of this peer, not yet used elsewhere */
 	uint64_t seed; /* what is tried, and how much of it; not 0 */
+	struct evr_reap_report *report; /* what it has settled is added; or NULL */
 };
 
 /* One object, as its kind has it; of kinds that are nobody's its bytes. */
