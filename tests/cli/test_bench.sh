@@ -60,7 +60,10 @@ for bench in $("$EVERING_TOOL" --words bench | grep -v '^-'); do
 	json "$OUT"
 	json_is "$OUT" '.[0].bench' "$bench"
 	case $bench in
-	memory) json_is "$OUT" '.[0].results | map(.bytes >= .data_bytes) | all' true ;;
+	memory)
+		json_is "$OUT" '.[0].results | map(.bytes >= .data_bytes) | all' true
+		json_is "$OUT" '.[0].results | map(select(.what | startswith("peer,")) | .bytes > 1000) | (length == 1 and all)' true
+		;;
 	nop | file-* | echo | inject | timer-*)
 		[ "$uring" = 0 ] || json_is "$OUT" '.[0].results | map(select(.rival == "evering driver" or
 			.rival == "evering driver, 1 thread")) | map(.per_second_median > 0) | (length > 0 and all)' true ;;

@@ -3,6 +3,7 @@
 #include "bench_memory.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -19,6 +20,7 @@
 #define ROWS_MAX 32
 #define HEAP_SZ (4ULL << 20)
 #define SHARED_SZ (32ULL << 20)
+#define PEERS 16
 
 struct memory {
 	struct memory_row rows[ROWS_MAX];
@@ -27,6 +29,13 @@ struct memory {
 	struct evr_segment *segment;
 	struct evr_peer *peer;
 };
+
+double bytes_used(void)
+{
+	struct mallinfo2 info = mallinfo2();
+
+	return (double)info.uordblks + (double)info.hblkhd;
+}
 
 static void add(struct memory *m, const char *what, double bytes, double data)
 {
@@ -66,6 +75,24 @@ static int of_segment(struct memory *m)
 		return err;
 	add(m, "segment of 32 MiB for 256 peers", (double)info.bytes, (double)SHARED_SZ);
 	return 0;
+}
+
+/* What a process keeps of each attachment; its part of the segment is in the segment's row. */
+static int of_peers(struct memory *m)
+{
+	double before = bytes_used();
+	struct evr_peer *peers[PEERS];
+	int nr = 0, err = 0;
+
+	while (nr < PEERS && !err) {
+		err = evr_peer_attach(&peers[nr], m->segment, NULL);
+		nr += !err;
+	}
+	if (!err)
+		add(m, "peer, in its process", (bytes_used() - before) / PEERS, 0);
+	while (nr)
+		evr_peer_detach(peers[--nr]);
+	return err;
 }
 
 /* One object of each kind; each is made by a call of its own. */
@@ -228,6 +255,8 @@ static int count_all(struct memory *m)
 	if (err)
 		return err;
 	err = of_segment(m);
+	if (!err)
+		err = of_peers(m);
 	if (!err)
 		err = of_objects(m);
 	if (!err)

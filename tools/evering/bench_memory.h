@@ -17,6 +17,9 @@ struct memory_row {
 /* Adds to @list, or prints when it is NULL. An exit status. */
 int bench_memory(enum evr_backend backend, struct json_object *list);
 
+/* Of malloc(3)'s memory, by this process. */
+double bytes_used(void);
+
 /* Of the driver; where there is io_uring or not. Returns how many rows, or a negative errno. */
 int memory_of_driver(struct memory_row *rows);
 

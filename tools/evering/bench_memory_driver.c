@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: MIT
 /* What the driver takes of malloc(3)'s memory: for itself, for an operation, for nothing more. */
-#include <malloc.h>
-
 #include <evering/driver.h>
 #include <evering/driver_op.h>
 
@@ -9,13 +7,6 @@
 
 #define OUTSTANDING 4096
 #define MORE 100000
-
-static double bytes_used(void)
-{
-	struct mallinfo2 info = mallinfo2();
-
-	return (double)info.uordblks + (double)info.hblkhd;
-}
 
 static uint32_t slots_nr(struct evr_driver *driver)
 {
