@@ -68,6 +68,9 @@ static uint32_t model_state(const struct evr_peer *peer, uint32_t slot, uint64_t
 	*incarnation = world.slots[slot].incarnation;
 	TRACE(NULL, "state of peer %u.%llu is %u", slot, (unsigned long long)*incarnation,
 	      world.slots[slot].state);
+	/* An acquire (STATUS); that it lives tells nothing of what it did since it came. */
+	if (!engine.quiet && world.slots[slot].state != EVR_PEER_LIVE)
+		procs[world.current].stale_nr = 0;
 	return world.slots[slot].state;
 }
 
