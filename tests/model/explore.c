@@ -61,13 +61,26 @@ void model_fail(const char *fmt, ...)
 		switch_to(MAIN);
 }
 
+/* How often an execution may go another way than option 0, where that costs something. */
+static uint32_t bounds_sum(void)
+{
+	return engine.bounds.preemptions + engine.bounds.crashes + engine.bounds.delays;
+}
+
+/*
+ * Mostly on, so that what the bounds allow lasts for the whole execution: as often another
+ * way as they allow, in as many choices as the longest one so far had.
+ */
 static uint8_t choose_at_random(uint32_t options)
 {
+	uint64_t every = engine.depth_max / (bounds_sum() + 1);
+
 	engine.seed ^= engine.seed << 13;
 	engine.seed ^= engine.seed >> 7;
 	engine.seed ^= engine.seed << 17;
-	/* Mostly on: a bound should last for the whole execution. */
-	if (engine.seed >> 40 & 7)
+	if (every < 4)
+		every = 4;
+	if ((engine.seed >> 40) % every)
 		return 0;
 	return (uint8_t)((engine.seed >> 20) % options);
 }
@@ -500,8 +513,7 @@ static double part_behind(uint32_t behind, uint32_t of, uint32_t budget)
  */
 double model_progress(void)
 {
-	const struct model_bounds *bounds = &engine.bounds;
-	uint32_t few = bounds->preemptions + bounds->crashes + bounds->delays, from = 1, i;
+	uint32_t few = bounds_sum(), from = 1, i;
 	double width = 1.0 / engine.options[0], part = width * engine.choices[0], least;
 
 	for (i = 1; i < engine.prefix_nr; i++) {
