@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Which backend, and which name there. */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <evering/segment.h>
@@ -58,6 +59,16 @@ static const char *split(const char *uri, enum evr_backend *backend)
 	return uri;
 }
 
+static int refuse_byte(const char *uri, size_t at, unsigned char byte)
+{
+	char text[8];
+
+	/* A part of a character of several bytes is none. */
+	snprintf(text, sizeof(text), byte < ' ' || byte > '~' ? "\\x%02x" : "'%c'", byte);
+	return evr_fail(-EINVAL, "'%s': byte %zu of the name is %s; allowed are A-Z a-z 0-9 . _ -",
+			uri, at, text);
+}
+
 static int check_name(const char *uri, const char *name)
 {
 	size_t len = strlen(name), good = strspn(name, NAME_CHARS);
@@ -68,9 +79,7 @@ static int check_name(const char *uri, const char *name)
 		return evr_fail(-EINVAL, "'%s': '%.*s' is no backend; known are device and local",
 				uri, (int)good, name);
 	if (name[good])
-		return evr_fail(-EINVAL,
-				"'%s': byte %zu of the name is '%c'; allowed are A-Z a-z 0-9 . _ -",
-				uri, good, name[good]);
+		return refuse_byte(uri, good, (unsigned char)name[good]);
 	if (name[0] == '.' || name[0] == '-')
 		return evr_fail(-EINVAL, "'%s': a name does not start with '%c'", uri, name[0]);
 	if (len >= EVR_NAME_SIZE)

@@ -70,7 +70,9 @@ static void uri_with_a_bad_name_is_refused(void **state)
 	refused(NULL, "NULL");
 	refused("a/b", "byte 1 of the name is '/'");
 	refused("local:a b", "byte 1 of the name is ' '");
-	refused("local:\x7f", "byte 0");
+	refused("local:\x7f", "byte 0 of the name is \\x7f;");
+	refused("local:a\xc3\xa4", "byte 1 of the name is \\xc3;");
+	refused("local:\x1b[2J", "byte 0 of the name is \\x1b;");
 	refused("local:.a", "does not start with '.'");
 	refused("local:-a", "does not start with '-'");
 	refused("remote:a", "'remote' is no backend");

@@ -19,6 +19,15 @@ void message_from(const char *subcommand)
 	sender = subcommand;
 }
 
+/* What names and other processes' texts hold goes to a terminal: no control characters. */
+static void clean(char *line)
+{
+	for (; *line; line++) {
+		if ((unsigned char)*line < ' ' || *line == 0x7f)
+			*line = '?';
+	}
+}
+
 static void write_message(const char *fmt, va_list args)
 {
 	char line[1024];
@@ -30,6 +39,7 @@ static void write_message(const char *fmt, va_list args)
 	else
 		used = (size_t)snprintf(line, sizeof(line), "evering: ");
 	vsnprintf(line + used, sizeof(line) - used - 1, fmt, args);
+	clean(line);
 	strcat(line, "\n");
 	fflush(stdout);
 	fputs(line, stderr);
