@@ -6,10 +6,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include <evering/error.h>
@@ -60,14 +62,28 @@ int device_explain(int err, const char *what, const struct device_advice *advice
 
 /* --- the control fd --- */
 
+/* The first Linux that the module is for, as kernel/compat.h has it. */
+#define KERNEL_MAJOR 6
+#define KERNEL_MINOR 1
+
+static bool is_too_old(struct utsname *kernel)
+{
+	int major, minor;
+
+	if (uname(kernel) || sscanf(kernel->release, "%d.%d", &major, &minor) != 2)
+		return false;
+	return major < KERNEL_MAJOR || (major == KERNEL_MAJOR && minor < KERNEL_MINOR);
+}
+
 static int open_control(void)
 {
 	static const struct device_advice advice[] = {
-		{ ENODEV, "there is no device: load the module (modprobe evering), "
+		{ ENODEV, "there is no device; load the module (modprobe evering), "
 			  "or use the local backend (local:NAME)" },
-		{ EACCES, "no permission: become a member of the device's group (evering), "
+		{ EACCES, "no permission; become a member of the device's group (evering), "
 			  "or use the local backend (local:NAME)" },
 	};
+	struct utsname kernel;
 	int fd = open(EVERING_DEVICE, O_RDWR | O_CLOEXEC), err;
 
 	if (fd >= 0)
@@ -75,6 +91,12 @@ static int open_control(void)
 	err = -errno;
 	if (err == -ENOENT || err == -ENXIO)
 		err = -ENODEV;
+	if (err == -ENODEV && is_too_old(&kernel))
+		return evr_fail(err,
+				EVERING_DEVICE ": there is no device, and Linux %s is too old for "
+					       "its module; boot %d.%d or later, or use the local "
+					       "backend (local:NAME)",
+				kernel.release, KERNEL_MAJOR, KERNEL_MINOR);
 	return DEVICE_EXPLAIN(err, EVERING_DEVICE, advice);
 }
 

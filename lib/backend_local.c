@@ -189,7 +189,10 @@ static int list(int (*each)(const struct evr_segment_info *info, void *arg), voi
 
 	dir = opendir("/dev/shm");
 	if (!dir)
-		return evr_fail(-errno, "cannot read /dev/shm: %s", strerror(errno));
+		return evr_fail(-errno,
+				"cannot read /dev/shm: %s; local segments that have a name "
+				"live there",
+				strerror(errno));
 	while (!result && (entry = readdir(dir)))
 		if (!strncmp(entry->d_name, prefix, strlen(prefix)))
 			result = list_file(entry->d_name + strlen(prefix), each, arg);

@@ -187,9 +187,13 @@ static int make_file(const char *name)
 		fd = memfd_create("evering", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	else
 		fd = open("/dev/shm", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	if (fd < 0 && name[0])
+		return evr_fail(-errno,
+				"cannot make a file in /dev/shm: %s; local segments that "
+				"have a name live there",
+				strerror(errno));
 	if (fd < 0)
-		return evr_fail(-errno, "cannot make a %s: %s",
-				name[0] ? "file in /dev/shm" : "memfd", strerror(errno));
+		return evr_fail(-errno, "cannot make a memfd: %s", strerror(errno));
 	return fd;
 }
 

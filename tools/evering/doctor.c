@@ -30,7 +30,7 @@ static const struct option_row options[] = {
 struct backend_report {
 	enum evr_backend backend;
 	int error; /* of making and attaching a small segment, 0 = works */
-	char detail[256];
+	char detail[256]; /* of that, or why there is no info */
 	bool has_info;
 	struct evr_system_info info;
 };
@@ -74,17 +74,26 @@ static int try_out(enum evr_backend backend)
 	return err;
 }
 
+static void keep_detail(struct backend_report *report, int err)
+{
+	const char *detail = evr_error_detail();
+
+	snprintf(report->detail, sizeof(report->detail), "%s",
+		 *detail ? detail : evr_strerror(err));
+}
+
 static void examine(struct backend_report *report, enum evr_backend backend)
 {
+	int err;
+
 	*report = (struct backend_report){ .backend = backend };
 	report->error = try_out(backend);
-	if (report->error) {
-		const char *detail = evr_error_detail();
-
-		snprintf(report->detail, sizeof(report->detail), "%s",
-			 *detail ? detail : evr_strerror(report->error));
-	}
-	report->has_info = !evr_system_info(backend, &report->info);
+	if (report->error)
+		keep_detail(report, report->error);
+	err = evr_system_info(backend, &report->info);
+	report->has_info = !err;
+	if (err && !report->error)
+		keep_detail(report, err);
 }
 
 static const char *fixed_buffers_on_device(const struct backend_report *device,
@@ -147,7 +156,10 @@ static void advise_on_device(struct advice *advice, const struct backend_report 
 
 	if (!device->error)
 		return;
-	if (!machine->is_module_loaded && !machine->has_device_node)
+	if (!machine->is_module_loaded && !machine->has_device_node && machine->is_kernel_too_old)
+		advise(advice,
+		       "no device: this kernel is too old for the module, boot Linux 6.1 or later; the local backend does without");
+	else if (!machine->is_module_loaded && !machine->has_device_node)
 		advise(advice,
 		       "no device: load the module (modprobe evering; build it with 'make module', or dkms)");
 	else if (machine->device_error == EACCES || machine->device_error == EPERM)
@@ -176,6 +188,9 @@ static void advise_on_machine(struct advice *advice, const struct backend_report
 	}
 	if (!machine->shm_bytes)
 		advise(advice, "no /dev/shm: mount a tmpfs there, named local segments live in it");
+	else if (!machine->may_write_shm)
+		advise(advice,
+		       "/dev/shm may not be written: named local segments live in it (mount -o remount,rw, or mode 1777)");
 	else if (machine->shm_free_bytes < 64ULL << 20)
 		advise(advice,
 		       "/dev/shm is nearly full: remove what is not needed, or remount it with a larger size");
@@ -218,6 +233,10 @@ static void print_backend(const struct backend_report *report)
 		printf("     %s\n", report->detail);
 		return;
 	}
+	if (!report->has_info) {
+		printf("  without names only: %s\n", report->detail);
+		return;
+	}
 	printf("  ABI %u; a segment may be %s, all %s", info->abi_version,
 	       limit_text(a, info->segment_bytes_max), limit_text(b, info->total_bytes_max));
 	printf("; %u peers\n", info->peers_max);
@@ -227,7 +246,7 @@ static void print_backend(const struct backend_report *report)
 	       limit_text(b, info->uid_bytes_max));
 }
 
-static void print_guarantees(const struct guarantee *guarantees, int nr)
+static void print_guarantees(const struct guarantee *guarantees, int nr, bool device_works)
 {
 	static const char *const heads[] = { "GUARANTEE", "DEVICE", "LOCAL", NULL };
 	struct table table;
@@ -243,6 +262,8 @@ static void print_guarantees(const struct guarantee *guarantees, int nr)
 	printf("\n");
 	table_print(&table, stdout, "  ");
 	table_fini(&table);
+	printf("  -: not kept here%s\n",
+	       device_works ? "" : "; the device keeps all of them, see evering(4)");
 }
 
 static const char *io_uring_text(const struct machine *machine)
@@ -262,10 +283,17 @@ static void print_machine(const struct machine *machine)
 	printf("  %-18s %s\n", "io_uring", io_uring_text(machine));
 	printf("  %-18s %s; for shared memory: %s\n", "huge pages", machine->thp,
 	       machine->thp_shmem);
-	printf("  %-18s %s, %s free\n", "/dev/shm", format_size(a, machine->shm_bytes),
-	       format_size(b, machine->shm_free_bytes));
-	printf("  %-18s %s, %s\n", EVERING_DEVICE, machine->has_device_node ? "there" : "not there",
-	       machine->device_error ? strerror(machine->device_error) : "may be opened");
+	if (machine->shm_bytes)
+		printf("  %-18s %s, %s free%s\n", "/dev/shm", format_size(a, machine->shm_bytes),
+		       format_size(b, machine->shm_free_bytes),
+		       machine->may_write_shm ? "" : ", may not be written");
+	else
+		printf("  %-18s not there\n", "/dev/shm");
+	if (machine->has_device_node)
+		printf("  %-18s there, %s\n", EVERING_DEVICE,
+		       machine->device_error ? strerror(machine->device_error) : "may be opened");
+	else
+		printf("  %-18s not there\n", EVERING_DEVICE);
 }
 
 static void print_advice(const struct advice *advice)
@@ -371,7 +399,7 @@ static int run(int operands_nr, char **operands)
 		printf("evering %s\n\n", evr_version());
 		print_backend(&reports[0]);
 		print_backend(&reports[1]);
-		print_guarantees(guarantees, nr);
+		print_guarantees(guarantees, nr, !reports[0].error);
 		print_machine(&machine);
 		print_advice(&advice);
 	}

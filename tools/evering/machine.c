@@ -79,6 +79,26 @@ static int probe_io_uring(void)
 #endif
 }
 
+/* The module is for Linux 6.1 and later. */
+static bool is_too_old(const char *release)
+{
+	int major, minor;
+
+	return sscanf(release, "%d.%d", &major, &minor) == 2 &&
+	       (major < 6 || (major == 6 && minor < 1));
+}
+
+static void read_shm(struct machine *machine)
+{
+	struct statvfs shm;
+
+	if (statvfs("/dev/shm", &shm))
+		return;
+	machine->shm_bytes = (uint64_t)shm.f_blocks * shm.f_frsize;
+	machine->shm_free_bytes = (uint64_t)shm.f_bavail * shm.f_frsize;
+	machine->may_write_shm = !access("/dev/shm", W_OK | X_OK);
+}
+
 static void read_device(struct machine *machine)
 {
 	int fd;
@@ -94,7 +114,6 @@ static void read_device(struct machine *machine)
 void machine_read(struct machine *machine)
 {
 	struct rlimit memlock = { 0, 0 };
-	struct statvfs shm;
 	struct utsname name;
 	cpu_set_t allowed;
 
@@ -102,6 +121,7 @@ void machine_read(struct machine *machine)
 	uname(&name);
 	snprintf(machine->kernel, sizeof(machine->kernel), "%s %.60s %.20s", name.sysname,
 		 name.release, name.machine);
+	machine->is_kernel_too_old = is_too_old(name.release);
 	read_model(machine->model, sizeof(machine->model));
 	read_choice("/sys/kernel/mm/transparent_hugepage/enabled", machine->thp,
 		    sizeof(machine->thp));
@@ -112,10 +132,7 @@ void machine_read(struct machine *machine)
 	machine->memory_bytes = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
 	getrlimit(RLIMIT_MEMLOCK, &memlock);
 	machine->memlock_bytes = memlock.rlim_cur == RLIM_INFINITY ? UINT64_MAX : memlock.rlim_cur;
-	if (!statvfs("/dev/shm", &shm)) {
-		machine->shm_bytes = (uint64_t)shm.f_blocks * shm.f_frsize;
-		machine->shm_free_bytes = (uint64_t)shm.f_bavail * shm.f_frsize;
-	}
+	read_shm(machine);
 	machine->io_uring_error = probe_io_uring();
 	read_device(machine);
 }

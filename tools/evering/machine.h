@@ -24,6 +24,8 @@ struct machine {
 	uint64_t memlock_bytes; /* UINT64_MAX = no limit */
 	uint64_t shm_bytes; /* of /dev/shm, 0 = not there */
 	uint64_t shm_free_bytes;
+	bool may_write_shm;
+	bool is_kernel_too_old; /* for the module: before 6.1 */
 	bool is_module_loaded;
 	bool has_device_node;
 	int device_error; /* errno of opening it, 0 = may be opened */
