@@ -139,7 +139,7 @@ static void print_created(const struct evr_segment_info *info)
 	if (info->extents)
 		printf("%u extent%s\n", info->extents, info->extents == 1 ? "" : "s");
 	else
-		printf("pages\n");
+		printf("not contiguous\n");
 	fflush(stdout);
 }
 

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: MIT
 /* evering: the command line. A table of subcommands, one file for each. */
+#include <fcntl.h>
 #include <locale.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <evering/evering.h>
 #include <evering/uapi.h>
@@ -12,6 +15,7 @@
 #include "message.h"
 #include "names.h"
 #include "options.h"
+#include "segment.h"
 
 const struct command *const commands[] = {
 	&create_command,
@@ -81,26 +85,25 @@ static int print_words(const char *name)
 
 static int run_command(const struct command *command, int argc, char **argv)
 {
-	int first, status;
+	int first;
 
 	message_from(command->name);
 	first = options_parse(command, argc, argv);
 	if (first == OPTIONS_WRONG)
 		return EXIT_USAGE;
-	status = first == OPTIONS_DONE ? EXIT_OK : command->run(argc - first, argv + first);
-	if (fflush(stdout) || ferror(stdout)) {
-		message("standard output: could not be written");
-		return status ? status : EXIT_FAILED;
-	}
-	return status;
+	if (first == OPTIONS_DONE)
+		return EXIT_OK;
+	/* That of bench names no segment. */
+	if (first < argc && !strncmp(command->operands, "NAME", 4) && command != &bench_command)
+		segment_tell_fallback(argv[first]);
+	return command->run(argc - first, argv + first);
 }
 
-int main(int argc, char **argv)
+static int run(int argc, char **argv)
 {
 	const char *name = argc > 1 ? argv[1] : NULL;
 	const struct command *command;
 
-	setlocale(LC_CTYPE, "");
 	if (!name) {
 		print_help(stderr);
 		return EXIT_USAGE;
@@ -127,4 +130,35 @@ int main(int argc, char **argv)
 	if (!command)
 		return message_usage("there is no subcommand '%s'", name);
 	return run_command(command, argc - 1, argv + 1);
+}
+
+/*
+ * A standard stream that the caller has closed stays closed, but its number is taken: else
+ * the next file opened, a segment perhaps, would be read as the input or written to.
+ */
+static bool hold_standard_fds(void)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+		/* O_PATH: reads and writes of it answer EBADF. */
+		if (fcntl(fd, F_GETFD) < 0 && open("/", O_PATH | O_CLOEXEC) != fd)
+			return false;
+	}
+	return true;
+}
+
+int main(int argc, char **argv)
+{
+	int status;
+
+	if (!hold_standard_fds())
+		return EXIT_FAILED;
+	/* A file that may not grow further is EFBIG, and a message, no death. */
+	signal(SIGXFSZ, SIG_IGN);
+	setlocale(LC_CTYPE, "");
+	status = run(argc, argv);
+	if (fflush(stdout) || ferror(stdout)) {
+		message("standard output: could not be written");
+		return status ? status : EXIT_FAILED;
+	}
+	return status;
 }

@@ -3,6 +3,7 @@
 #include "segment.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +11,11 @@
 #include <sys/file.h>
 #include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
+
+#include <evering/uapi.h>
+
+#include "message.h"
 
 const char *segment_kind_text(char *text, const struct evr_segment_info *info)
 {
@@ -42,6 +48,21 @@ const char *segment_uri_text(char *text, const struct evr_segment_info *info)
 {
 	snprintf(text, SEGMENT_TEXT_SZ, "%s:%s", evr_backend_name(info->backend), info->name);
 	return text;
+}
+
+void segment_tell_fallback(const char *name)
+{
+	int fd;
+
+	if (strchr(name, ':'))
+		return;
+	fd = open(EVERING_DEVICE, O_RDWR | O_CLOEXEC);
+	if (fd >= 0)
+		close(fd);
+	else if (errno == EACCES || errno == EPERM)
+		message("%s is taken as local:%s: " EVERING_DEVICE
+			" may not be opened; become a member of its group (evering), or write local:%s",
+			name, name, name);
 }
 
 uint64_t segment_age_ns(uint64_t boottime_ns)

@@ -19,6 +19,9 @@ const char *segment_rights_text(char *text, uint32_t rights);
 /* "device:NAME", "local:NAME". */
 const char *segment_uri_text(char *text, const struct evr_segment_info *info);
 
+/* Says on stderr when @name means a local segment although the device is there: it may not be opened. */
+void segment_tell_fallback(const char *name);
+
 struct json_object *segment_to_json(const struct evr_segment_info *info);
 
 /* Nanoseconds since @boottime_ns (CLOCK_BOOTTIME), 0 when that is not known. */
