@@ -15,7 +15,7 @@ Q        := @
 
 help: ## this list
 	$(Q)echo "make TARGET [KERNEL=$(KERNEL)] [PREFIX=$(PREFIX)] [EVERING_CACHE=~/.cache/evering]"
-	$(Q)sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 16
+	$(Q)sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 18
 
 demo: ## see it work: here first, then in a virtual machine on the module (from a bare Debian 12)
 	$(Q)tools/install-deps build vm
@@ -40,7 +40,7 @@ explore-long: ## all schedules to the deeper bounds, and what mutants they kill,
 	$(Q)ninja -C $(BUILDDIR) tests/model/explore
 	$(Q)tests/model/long $(BUILDDIR)
 
-check-module: ## only the module: build and tests in the four virtual machines
+check-module: ## only the module: build and tests on Debian's two kernels and on the debug kernel
 	$(Q)tools/install-deps build vm kernels check
 	$(Q)tests/ci/check 10 40 45 50 51 60
 
@@ -73,7 +73,7 @@ lib: setup ## build library and tool
 	$(Q)meson compile -C $(BUILDDIR)
 	$(Q)echo "built in $(BUILDDIR)"
 
-setup:
+setup: ## configure the build directory, for meson and ninja of your own
 	$(Q)tools/install-deps build
 	$(Q)mkdir -p $(BUILDDIR)
 	$(Q)meson setup $$([ ! -e $(BUILDDIR)/build.ninja ] || echo --reconfigure) $(BUILDDIR) . >$(BUILDDIR).log || \

@@ -5,6 +5,8 @@
 # same things. Every command, struct and constant of the header stands in the
 # document in backquotes, every field under the heading or table of its struct;
 # nothing called evering_* or EVERING_* stands there that the header does not know.
+# The table of a struct has its fields in their order and with their types; the table
+# of numbers has those of abi_vectors.h, which test_abi.c compares with the header.
 # Prints what differs; exit 1 then.
 set -u
 top=${1:-$(dirname "$0")/../..}
@@ -99,6 +101,54 @@ unknown_in_doc()
 	done
 }
 
+# "struct field[...] type" of the header and of the tables, in their order.
+header_types()
+{
+	sed 's|/\*.*\*/||' "$header" | awk '
+	/^struct [a-z_]+ \{/ { s = $2; next }
+	/^};/ { s = "" }
+	s != "" && /;/ {
+		sub(/;.*/, "")
+		type = $1
+		sub(/^[ \t]*[a-z_0-9]+[ \t]+/, "")
+		if (type == "struct") {
+			sub(/^[a-z_]+[ \t]+/, "")
+			type = "struct"
+		}
+		sub(/^__(aligned_)?/, "", type)
+		print s, $0, type
+	}'
+}
+
+# A struct in a struct is told by its bytes, as abi_vectors.h has them.
+doc_types()
+{
+	awk -F ' *[|] *' '
+	/^\| field of `struct / { split($2, w, "[ `]+"); s = w[4]; next }
+	!/^\|/ { s = "" }
+	s != "" && $2 ~ /^`/ {
+		gsub(/`/, "", $2)
+		print s, $2, ($3 ~ /^[0-9]+ bytes$/ ? "struct" : $3)
+	}' "$doc"
+}
+
+numbers_of_vectors()
+{
+	sed -n 's/^NUMBER(\([A-Z0-9_]*\), \(.*\))$/\1 \2/p' "$vectors"
+}
+
+numbers_of_doc()
+{
+	sed -n '/^## Numbers$/,$ s/^| `\([A-Z0-9_]*\)` | \(.*\) |$/\1 \2/p' "$doc"
+}
+
+# The lines of two files that are not the same, or not in the same place. The order of the
+# structs themselves is the document's own: they are sorted, stably.
+differ()	# what, file, file
+{
+	diff "$2" "$3" | sed -n "s/^</$1: uapi.h has/p; s/^>/$1: docs\/abi.md has/p"
+}
+
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 known_in_vectors >"$work/missing"
@@ -117,4 +167,15 @@ unknown_in_doc >"$work/unknown"
 while read -r line; do
 	complain "in docs/abi.md, not in uapi.h: $line"
 done <"$work/unknown"
+header_types | sort -s -k 1,1 >"$work/header_types"
+doc_types | sort -s -k 1,1 >"$work/doc_types"
+numbers_of_vectors >"$work/numbers"
+numbers_of_doc >"$work/doc_numbers"
+{
+	differ field "$work/header_types" "$work/doc_types"
+	differ number "$work/numbers" "$work/doc_numbers"
+} >"$work/differs"
+while read -r line; do
+	complain "$line"
+done <"$work/differs"
 exit $bad
