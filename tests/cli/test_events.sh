@@ -59,6 +59,11 @@ run events --seconds 0.2 "$NAME"
 ends_with 0
 is "$(size_of "$OUT")" 0 "bytes on stdout"
 
+it events_initial_of_nobody_is_nothing
+run events --initial --seconds 0.2 "$NAME"
+ends_with 0
+is "$(size_of "$OUT")" 0 "bytes on stdout"
+
 it events_initial_tells_who_is_there
 start_peer
 until_true has_peers 1

@@ -173,7 +173,8 @@ static int compare_all(struct watch *watch, bool silently)
 			compare_slot(watch, &watch->seen[slot], &now);
 		watch->seen[slot] = now;
 	}
-	if (segment.size != watch->size && !silently)
+	/* What it was before the first look has not grown. */
+	if (watch->size && segment.size != watch->size && !silently)
 		report_growth(watch, segment.size);
 	watch->size = segment.size;
 	return 0;
