@@ -265,26 +265,49 @@ static int read_info(struct evr_segment *segment)
 	return 0;
 }
 
-static int explain_create(int err, const struct evering_segment_create *create)
+/* A limit is reached: which, and how much of it is in use. */
+static int explain_limit(int err, uint64_t asked, const struct evering_info *info)
+{
+	if (err == -EFBIG)
+		return evr_fail(err,
+				"create: %" PRIu64 " bytes are more than the module allows for one "
+				"segment, %" PRIu64 " (parameter segment_bytes_max); ask for less",
+				asked, (uint64_t)info->segment_bytes_max);
+	if (err == -EDQUOT)
+		return evr_fail(err,
+				"create: over the quota of this user: %" PRIu64 " of %" PRIu64
+				" bytes are in use, and %" PRIu64 " more were asked for "
+				"(RLIMIT_MEMLOCK by default, see 'evering doctor'); raise it, "
+				"ask for less, or remove segments",
+				(uint64_t)info->uid_bytes, (uint64_t)info->uid_bytes_max, asked);
+	return evr_fail(err,
+			"create: the module's limit for all segments is reached: %" PRIu64
+			" of %" PRIu64 " bytes and %u of %u segments are in use (parameters "
+			"total_bytes_max, segments_max); ask for less, or remove segments",
+			(uint64_t)info->total_bytes, (uint64_t)info->total_bytes_max,
+			info->segments, info->segments_max);
+}
+
+static int explain_create(int err, int control, const struct evering_segment_create *create)
 {
 	static const struct device_advice advice[] = {
-		{ EDQUOT, "over the quota of this user (RLIMIT_MEMLOCK by default, see "
-			  "'evering doctor'); raise it, make it smaller, or remove segments" },
-		{ EFBIG, "larger than the module allows for one segment (parameter "
-			 "segment_bytes_max)" },
-		{ ENFILE, "the module's limit of segments is reached (parameter segments_max)" },
 		{ ENOMEM, "the memory for it is not there" },
 		{ EOPNOTSUPP, "this kernel has no shmem for it; take the backing 'pages'" },
 		{ EINVAL, "the module refuses the sizes, the number of peers or the NUMA node; "
 			  "see 'evering doctor' for its limits" },
 	};
+	struct evering_info info = { .size = sizeof(info) };
 
 	if (err == -ENOSPC)
 		return evr_fail(err,
 				"create: the longest contiguous run that could be had is %" PRIu64
 				" bytes; take that, leave CONTIGUOUS out, or try after a reboot",
 				(uint64_t)create->best_run);
-	return DEVICE_EXPLAIN(err, "create", advice);
+	if (err != -EFBIG && err != -EDQUOT && err != -ENFILE)
+		return DEVICE_EXPLAIN(err, "create", advice);
+	device_call(control, EVERING_IOC_INFO, &info);
+	return explain_limit(err, create->shared_size + create->peers_max * create->peer_size,
+			     &info);
 }
 
 static int publish(const struct evr_segment *segment, const struct evr_segment_options *options)
@@ -325,9 +348,11 @@ static int segment_create(struct evr_segment *segment, const struct evr_segment_
 	if (fd < 0)
 		return fd;
 	err = device_call(fd, EVERING_IOC_SEGMENT_CREATE, &create);
+	if (err)
+		err = explain_create(err, fd, &create);
 	close(fd);
 	if (err)
-		return explain_create(err, &create);
+		return err;
 	segment->fd = create.fd;
 	err = read_info(segment);
 	if (err)

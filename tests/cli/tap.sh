@@ -116,6 +116,11 @@ err_has()
 	show "$ERR"
 }
 
+err_lacks()
+{
+	grep -Eq -e "$1" "$ERR" && bad "stderr has '$1'"
+}
+
 err_is_empty()
 {
 	[ -s "$ERR" ] || return

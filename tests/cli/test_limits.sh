@@ -32,7 +32,7 @@ it limits_of_one_segment_are_told
 with segment_bytes_max 4194304 run create --size 8M "$NAME"
 ends_with 1
 err_is_message create
-err_has 'segment_bytes_max'
+err_has '8388608 bytes are more than .* one segment, 4194304 \(parameter segment_bytes_max\)'
 
 it limits_of_all_segments_are_told
 run create --size 2M "$(uri b)"
@@ -40,7 +40,11 @@ ends_with 0
 with segments_max 1 run create --size 2M "$NAME"
 ends_with 1
 err_is_message create
-err_has 'segments_max'
+err_has '1 of 1 segments are in use .*segments_max'
+with total_bytes_max 4194304 run create --size 4M "$NAME"
+ends_with 1
+err_is_message create
+err_has '2097152 of 4194304 bytes .*total_bytes_max'
 run rm "$(uri b)"
 ends_with 0
 
@@ -56,7 +60,7 @@ status=$?
 chmod "$mode" /dev/evering
 ends_with 1
 err_is_message create
-err_has 'quota.*RLIMIT_MEMLOCK'
+err_has 'quota of this user: 0 of 4194304 bytes are in use, and 8388608 more .*RLIMIT_MEMLOCK'
 err_has 'evering doctor'
 
 # Free memory has holes: from all of it downwards, a size comes whose blocks can be had, but in no run.

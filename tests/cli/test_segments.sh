@@ -26,7 +26,7 @@ it segments_create_of_taken_name_fails
 run create "$NAME"
 ends_with 1
 err_is_message create
-err_has '[Ee]xist|taken|name'
+err_has "the name '$PREFIX-a' is taken; use another one or remove it|$PREFIX-a: the name is taken; use another one or remove it"
 
 it segments_ls_shows_it
 run ls
@@ -216,6 +216,11 @@ if [ "$(id -u)" = 0 ] && command -v setpriv >/dev/null 2>&1; then
 	ends_with 1
 	err_is_message info
 	err_has '[Pp]ermission|denied|right'
+	err_lacks '/dev/evering'
+	if [ "$EVERING_BACKEND" = local ]; then
+		as_nobody ls
+		out_has "^$NAME .*0600 .*may not be opened"
+	fi
 	as_nobody rm "$NAME"
 	ends_with 1
 	err_is_message rm
@@ -223,6 +228,19 @@ if [ "$(id -u)" = 0 ] && command -v setpriv >/dev/null 2>&1; then
 	ends_with 0
 else
 	skip segments_without_rights_cannot_be_opened "needs root and setpriv"
+fi
+
+if [ "$EVERING_BACKEND" = device ] && [ -n "$EVERING_VM" ]; then
+	it segments_device_that_may_not_be_opened_is_told
+	as_nobody create --size 1M "$NAME"
+	ends_with 1
+	err_has '/dev/evering: no permission; become a member of the device.s group \(evering\)'
+	as_nobody create --size 1M "$PREFIX-plain"
+	ends_with 0
+	err_has "$PREFIX-plain is taken as local:$PREFIX-plain: /dev/evering may not be opened; become a member"
+	as_nobody rm "local:$PREFIX-plain"
+	ends_with 0
+	err_is_empty
 fi
 
 if [ "$EVERING_BACKEND" = local ] && [ ! -e /dev/evering ]; then

@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include <evering/evering.h>
-#include <evering/uapi.h>
 
 #include "command.h"
 
@@ -78,8 +77,7 @@ static const char *advice_for(int err)
 		return "take another name, or remove it with 'evering rm'";
 	case EACCES:
 	case EPERM:
-		return "ask its owner for the rights ('evering create --mode, --uid, --gid'), "
-		       "or join the group of " EVERING_DEVICE;
+		return "ask its owner for the rights ('evering create --mode, --uid, --gid')";
 	case ENODEV:
 	case ENXIO:
 		return "load the module (modprobe evering), or write local:NAME";

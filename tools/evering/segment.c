@@ -19,6 +19,11 @@
 
 const char *segment_kind_text(char *text, const struct evr_segment_info *info)
 {
+	/* Of one that may not be opened it is not known; slots it has. */
+	if (!info->peers_max) {
+		snprintf(text, SEGMENT_TEXT_SZ, "may not be opened");
+		return text;
+	}
 	snprintf(text, SEGMENT_TEXT_SZ, "%s%s%s%s",
 		 info->flags & EVR_SEGMENT_ISOLATED ? "isolated" : "shared",
 		 info->flags & EVR_SEGMENT_CONTIGUOUS ? ", contiguous" : "",
