@@ -158,6 +158,10 @@ if [ "$EVERING_BACKEND" = local ]; then
 	has_peer() { timeout "$SECONDS_MAX" "$EVERING_TOOL" peers "$NAME" | grep -q live; }
 	until_true has_peer
 	slot=$(timeout "$SECONDS_MAX" "$EVERING_TOOL" peers "$NAME" | awk '/live/ { print $1 }')
+	run peers --json "$NAME"
+	ends_with 0
+	json "$OUT"
+	out_has '"state": ?"live"'
 	run revoke "$NAME" "$slot"
 	ends_with 1
 	err_is_message revoke
@@ -187,8 +191,11 @@ else
 	has_peer() { timeout "$SECONDS_MAX" "$EVERING_TOOL" peers "$NAME" | grep -q live; }
 	until_true has_peer
 	slot=$(timeout "$SECONDS_MAX" "$EVERING_TOOL" peers "$NAME" | awk '/live/ { print $1 }')
-	run revoke "$NAME" "$slot"
+	run revoke --json "$NAME" "$slot"
 	ends_with 0
+	json "$OUT"
+	out_has "\"slot\": ?$slot,"
+	out_has '"incarnation": ?1$'
 	wait $watcher
 	is $? 1 "status of the revoked watcher"
 	run rm "$NAME"

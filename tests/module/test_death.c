@@ -504,6 +504,39 @@ static void death_of_creator_leaves_the_segment_whole(void **state)
 	close(w.seg);
 }
 
+/* Nobody is left, and no name keeps it: segment, memory and name are gone. */
+static void death_of_creator_and_all_peers_frees_the_segment(void **state)
+{
+	struct evering_info before = ev_info();
+	struct role role = { .unmapped = false };
+	struct ev_link creator;
+	struct victim v[3];
+	int i;
+
+	(void)state;
+	ev_child_start(&creator, create_and_pass, NULL);
+	role.seg = ev_take(&creator);
+	ev_hear(&creator);
+	ev_hear(&creator);
+	EV_EQ(ev_publish(role.seg, "orphaned", 0600, 0), 0);
+	for (i = 0; i < 3; i++) {
+		role.unmapped = i == 1;
+		victim_start(&v[i], &role);
+	}
+	close(role.seg);
+	EV_EQ(ev_info().segments, before.segments + 1);
+	EV_EQ(kill(creator.pid, SIGKILL), 0);
+	for (i = 0; i < 3; i++)
+		EV_EQ(kill(v[i].link.pid, SIGKILL), 0);
+	EV_EQ(ev_child_wait(&creator), SIGKILL);
+	for (i = 0; i < 3; i++) {
+		victim_expect_end(&v[i], SIGKILL);
+		victim_bury(&v[i]);
+	}
+	await_totals(&before);
+	EV_EQ(ev_open_name("orphaned", 0), -ENOENT);
+}
+
 int main(int argc, char **argv)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, watch_setup_plain, watch_teardown)
@@ -531,6 +564,7 @@ int main(int argc, char **argv)
 		CASE(death_of_observer_frees_the_slot_at_once),
 		cmocka_unit_test(death_of_the_last_peer_leaves_slots_to_the_next),
 		cmocka_unit_test(death_of_creator_leaves_the_segment_whole),
+		cmocka_unit_test(death_of_creator_and_all_peers_frees_the_segment),
 	};
 
 	if (argc == 3 && strcmp(argv[1], "after-exec") == 0)
