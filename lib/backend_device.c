@@ -124,6 +124,10 @@ static int open_checked(void)
 			       EVERING_DEVICE ": the module has kernel interface %u, this library "
 					      "has %u; install both of the same version",
 			       info.abi_version, EVERING_ABI_VERSION);
+	else if (err == -ENOTTY)
+		err = evr_fail(err,
+			       EVERING_DEVICE ": this is something else than the module's device; "
+					      "remove it and load the module (modprobe evering)");
 	else if (err)
 		err = device_explain(err, EVERING_DEVICE, NULL, 0);
 	if (!err)

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT
 # What the tool is started with and runs on: standard streams that are closed, full or may not
 # grow, names that are no text, /dev/shm as it should not be, a kernel that is too old.
-# Seen to fail: with hold_standard_fds() left out, with SIGXFSZ as it is by default, without
-# clean(), and before doctor looked for the right to write /dev/shm.
+# Seen to fail: tests/unit/controls, tool-streams-not-held, tool-death-of-a-full-file,
+# tool-doctor-any-shm; without clean(), and before doctor looked whether /dev/shm may be written.
 . "$(dirname "$0")/tap.sh"
 
 NAME=$(uri a)
@@ -120,9 +120,17 @@ if [ "$EVERING_BACKEND" = local ] && unshare -m mount -t tmpfs none /dev/shm 2>/
 	err_has 'cannot get [0-9]+ bytes of shared memory: No space left on device; see the size of /dev/shm'
 	on_shm '-o size=1m' doctor
 	out_has '^  \* /dev/shm is nearly full'
+
+	it streams_device_that_is_something_else_is_told
+	timeout "$SECONDS_MAX" unshare -m sh -c 'mount -t tmpfs none /dev && : >/dev/evering && exec "$@"' - \
+		"$EVERING_TOOL" info "$PREFIX-a" >"$OUT" 2>"$ERR" </dev/null
+	status=$?
+	ends_with 1
+	err_has "/dev/evering: this is something else than the module's device; remove it"
 else
 	skip streams_shm_that_may_not_be_written_is_told "local backend, and the right to mount"
 	skip streams_shm_that_is_too_small_is_told "local backend, and the right to mount"
+	skip streams_device_that_is_something_else_is_told "local backend, and the right to mount"
 fi
 
 # Of a kernel that says it is 2.6.
