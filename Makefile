@@ -21,7 +21,7 @@ demo: ## see it work: here first, then in a virtual machine on the module (from 
 	$(Q)tools/install-deps build vm
 	$(Q)$(MAKE) --no-print-directory setup
 	$(Q)ninja -C $(BUILDDIR) tools/evering/evering
-	$(Q)echo "--- on this machine, without the module"
+	$(Q)echo "--- on this machine"
 	$(Q)$(TOOL) demo
 	$(Q)echo "--- in a virtual machine ($(KERNEL)), with the module"
 	$(Q)tools/vm/run --kernel $(KERNEL) -- $(TOOL) demo
