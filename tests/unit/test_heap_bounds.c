@@ -249,39 +249,86 @@ static void heap_transition_is_won_by_one(void **state)
 	evr_heap_close(&heap);
 }
 
-/* The place of a small block's control word holds a run's payload, and that says what would be believed. */
-static void heap_old_handle_does_not_follow_payload(void **state)
-{
+/* A block whose granule becomes part of a run. */
+struct reuse {
+	struct evr_heap heap;
 	struct evr_block small, run;
+	uint64_t *word; /* where its control word is, or was */
+	uint64_t u_ctl; /* what it said: that it is alive */
+};
+
+static void reuse_as_payload(void *arg)
+{
+	struct reuse *r = arg;
+
+	assert_int_equal(evr_heap_free(&r->heap, r->small.handle), 0);
+	evr_heap_trim(&r->heap);
+	r->run = evr_heap_alloc(&r->heap, 100000);
+	assert_true((unsigned char *)r->word >= (unsigned char *)r->run.ptr &&
+		    (unsigned char *)r->word < (unsigned char *)r->run.ptr + 100000);
+	*r->word = r->u_ctl;
+}
+
+static void reuse_begin(struct pair *pair, struct reuse *r)
+{
+	struct evr_object object;
 	struct heap_block found;
 	struct heap_map map;
-	struct evr_object object;
-	struct pair *pair = *state;
-	struct evr_heap heap;
-	uint64_t *word, u_ctl;
 
-	get_heap(pair, &heap);
 	assert_int_equal(evr_dir_find(pair->peer, "heap", &object), 0);
 	assert_int_equal(evr_heap_map(&map, pair->peer, &object), 0);
-	small = evr_heap_alloc(&heap, 16);
-	assert_int_equal(heap_block_load(&map, heap_handle_off(small.handle), true, &found, &u_ctl),
+	r->small = evr_heap_alloc(&r->heap, 16);
+	r->run.ptr = NULL;
+	assert_int_equal(heap_block_load(&map, heap_handle_off(r->small.handle), true, &found,
+					 &r->u_ctl),
 			 0);
-	word = (uint64_t *)found.ctl;
+	r->word = (uint64_t *)found.ctl;
 	/* It lies in the granule, not beside it. */
-	assert_true((unsigned char *)word >= map.arenas[0].data);
-	assert_int_equal(evr_heap_free(&heap, small.handle), 0);
-	evr_heap_trim(&heap);
-	run = evr_heap_alloc(&heap, 100000);
-	assert_true((unsigned char *)word >= (unsigned char *)run.ptr &&
-		    (unsigned char *)word < (unsigned char *)run.ptr + 100000);
-	*word = u_ctl;
-	assert_null(evr_heap_resolve(&heap, small.handle, NULL));
-	assert_int_equal(evr_heap_free(&heap, small.handle), -ESTALE);
-	assert_int_equal(evr_heap_transfer(&heap, small.handle, evr_peer_self(pair->peer)),
-			 -ESTALE);
-	assert_int_equal(evr_heap_transition(&heap, small.handle, EVR_BLOCK_LIVE, 50), -ESTALE);
-	assert_true(*word == u_ctl);
-	assert_int_equal(evr_heap_free(&heap, run.handle), 0);
+	assert_true((unsigned char *)r->word >= map.arenas[0].data);
+}
+
+/*
+ * The place of a control word holds payload, and that says what would be believed: before a
+ * call with the old handle, and from each access of it on.
+ */
+static void heap_old_handle_does_not_follow_payload(void **state)
+{
+	struct pair *pair = *state;
+	struct evr_peer_id self = evr_peer_self(pair->peer);
+	struct evr_heap heap;
+	struct reuse r;
+	uint64_t n;
+	void *at;
+
+	get_heap(pair, &heap);
+	get_heap(pair, &r.heap);
+	steps_to_live = 0;
+	reuse_begin(pair, &r);
+	reuse_as_payload(&r);
+	assert_null(evr_heap_resolve(&heap, r.small.handle, NULL));
+	assert_int_equal(evr_heap_free(&heap, r.small.handle), -ESTALE);
+	assert_int_equal(evr_heap_transfer(&heap, r.small.handle, self), -ESTALE);
+	assert_int_equal(evr_heap_transition(&heap, r.small.handle, EVR_BLOCK_LIVE, 50), -ESTALE);
+	assert_true(*r.word == r.u_ctl);
+	assert_int_equal(evr_heap_free(&r.heap, r.run.handle), 0);
+	for (n = 1;; n++) {
+		reuse_begin(pair, &r);
+		steps_turn = reuse_as_payload;
+		steps_arg = &r;
+		steps = 0;
+		steps_to_live = n;
+		at = evr_heap_resolve(&heap, r.small.handle, NULL);
+		steps_to_live = 0;
+		steps_turn = NULL;
+		if (!r.run.ptr)
+			break;
+		assert_null(at);
+		assert_int_equal(evr_heap_free(&r.heap, r.run.handle), 0);
+	}
+	assert_true(n > 3);
+	assert_ptr_equal(at, r.small.ptr);
+	assert_int_equal(evr_heap_free(&r.heap, r.small.handle), 0);
+	evr_heap_close(&r.heap);
 	assert_empty(&heap);
 	evr_heap_close(&heap);
 }
