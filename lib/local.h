@@ -93,6 +93,7 @@ struct local_entry {
 };
 
 EVR_STATIC_ASSERT(sizeof(struct local_entry) == 384, "three pairs of lines");
+EVR_STATIC_ASSERT(LOCAL_ENTRIES_OFF % EVR_LINE_SZ == 0, "entries are aligned");
 EVR_STATIC_ASSERT(offsetof(struct local_entry, pending) == 128, "a line of its own");
 EVR_STATIC_ASSERT(offsetof(struct local_entry, sleepers) == 256, "a line of its own");
 
