@@ -52,7 +52,7 @@ enum {
 struct evr_heap_options {
 	size_t struct_sz; /* sizeof(struct evr_heap_options) */
 	uint64_t sz; /* bytes of the object, control words included; 0 = 16 MiB */
-	uint64_t grow_sz; /* appended to the segment when an allocation finds no room and would in this; 0 = never */
+	uint64_t grow_sz; /* append so much when an allocation finds nothing, and this would hold it; 0 = never */
 };
 
 /* A block as an allocation gives it; ptr is NULL when there was none. */
@@ -121,8 +121,8 @@ struct evr_heap {
  *
  * In an isolated segment it lies in the caller's region, and each peer can use the name.
  *
- * Return: 0; -EINVAL a size below 16 KiB, above 1 TiB, or without room for a granule, or a
- * grow_sz above 512 GiB; and as evr_dir_create().
+ * Return: 0; -EINVAL a size below 16 KiB, above 1 TiB, or without room for a granule,
+ * or a grow_sz above 512 GiB; and as evr_dir_create().
  */
 EVR_API int evr_heap_create(struct evr_peer *peer, const char *name,
 			    const struct evr_heap_options *options);
