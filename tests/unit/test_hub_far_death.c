@@ -22,9 +22,23 @@ static void listen_and_die(struct evr_peer *peer, void *arg)
 	raise(SIGKILL);
 }
 
+/* It has asked before the listener may die. */
+static void ask_and_wait(struct evr_peer *peer, void *arg)
+{
+	struct doomed *d = arg;
+	struct evr_waiter waiter;
+	struct evr_channel ch;
+
+	CHECK(!evr_waiter_init(&waiter, peer, EVR_WAIT_SLEEP));
+	CHECK(!evr_hub_connect(&ch, peer, "h", 7));
+	CHECK(write(d->told[1], "a", 1) == 1);
+	CHECK(TIMELY(evr_hub_await(&ch, &waiter, until_ns)) == -EOWNERDEAD);
+	CHECK(evr_channel_state(&ch) == EVR_RING_CLOSED);
+	evr_waiter_fini(&waiter);
+}
+
 static void hub_far_listener_that_dies_is_known(void **state)
 {
-	static int want = -EOWNERDEAD;
 	struct pair *pair = *state;
 	struct evr_peer_id id;
 	struct evr_object object;
@@ -39,7 +53,8 @@ static void hub_far_listener_that_dies_is_known(void **state)
 	assert_int_equal(evr_dir_find(pair->peer, "h", &object), 0);
 	id = object.creator;
 	assert_int_equal(evr_hub_connect(&a, pair->peer, "h", 7), 0);
-	client = pair_fork(pair, connect_and_wait, &want);
+	client = pair_fork(pair, ask_and_wait, &d);
+	assert_int_equal(read(d.told[0], &c, 1), 1);
 	pair_sleep_us(20000);
 	assert_int_equal(write(d.go[1], "g", 1), 1);
 	pair_join(client);
