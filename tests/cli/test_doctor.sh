@@ -20,6 +20,26 @@ ends_with 0
 json "$OUT"
 json_is "$OUT" ".backends[] | select(.name == \"$EVERING_BACKEND\") | .works" true
 json_is "$OUT" '.guarantees | has("death notice")' true
+json_is "$OUT" '.driver | has("mode")' true
+
+it doctor_tells_what_a_driver_comes_to
+EVERING_DRIVER_MODE=none
+export EVERING_DRIVER_MODE
+run doctor --json
+unset EVERING_DRIVER_MODE
+ends_with 0
+json_is "$OUT" .driver.mode none
+json_is "$OUT" .driver.fixed_buffers false
+json_is "$OUT" .driver.ops.statx thread
+json_is "$OUT" .driver.ops.accept epoll
+json_is "$OUT" .driver.ops.timer driver
+if "$EVERING_TOOL" doctor | grep -qE '^ +io_uring +allowed'; then
+	run doctor --json
+	json_is "$OUT" .driver.ops.accept io_uring
+	json_is "$OUT" .driver.ops.raw io_uring
+	run doctor
+	out_has '^  driver +mode (defer|plain), .*fixed files'
+fi
 
 if [ ! -e /dev/evering ]; then
 	it doctor_says_how_to_get_the_device

@@ -9,6 +9,7 @@
 #include <evering/uapi.h>
 
 #include "command.h"
+#include "doctor_driver.h"
 #include "format.h"
 #include "json.h"
 #include "machine.h"
@@ -281,6 +282,7 @@ static void print_machine(const struct machine *machine)
 	printf("  %-18s %s; may be locked: %s\n", "memory", format_size(a, machine->memory_bytes),
 	       limit_text(b, machine->memlock_bytes));
 	printf("  %-18s %s\n", "io_uring", io_uring_text(machine));
+	doctor_driver_print();
 	printf("  %-18s %s; for shared memory: %s\n", "huge pages", machine->thp,
 	       machine->thp_shmem);
 	if (machine->shm_bytes)
@@ -373,6 +375,7 @@ static void write_json(const struct backend_report reports[2], const struct mach
 	json_object_object_add(object, "backends", backends);
 	json_object_object_add(object, "guarantees", kept);
 	json_object_object_add(object, "machine", machine_to_json(machine));
+	json_object_object_add(object, "driver", doctor_driver_to_json());
 	json_object_object_add(object, "advice", todo);
 	json_write(stdout, object, true);
 }
