@@ -7,227 +7,7 @@
  * completion ring; a file that an abandoned op has made and that stays open; a cancel by fd of all;
  * an abandoned op that is heard of. Two of them are in tests/unit/controls.
  */
-#include "loop.h"
-
-#include <linux/sockios.h>
-#include <netinet/in.h>
-#include <sched.h>
-#include <sys/ioctl.h>
-
-#define BUF_SZ 4096
-
-/* One op that waits for ever, and how to let it go. */
-struct waits {
-	const char *name;
-	int fds[2];
-	char *buf;
-	struct evr_a32 *word;
-	int more[4]; /* closed at the end, or -1 */
-	struct sockaddr_in address;
-	struct iovec iov;
-	struct msghdr msg;
-};
-
-static struct evr_op op_read(struct waits *w)
-{
-	return evr_op_read(w->fds[0], w->buf, BUF_SZ, 0);
-}
-
-static struct evr_op op_read_async(struct waits *w)
-{
-	return evr_op_flagged(op_read(w), EVR_OP_ASYNC);
-}
-
-static struct evr_op op_poll(struct waits *w)
-{
-	return evr_op_poll(w->fds[0], POLLIN);
-}
-
-static struct evr_op op_poll_multi(struct waits *w)
-{
-	return evr_op_flagged(op_poll(w), EVR_OP_MULTISHOT);
-}
-
-static struct evr_op op_recv(struct waits *w)
-{
-	return evr_op_recv(w->fds[0], w->buf, BUF_SZ, 0);
-}
-
-/* Of group 1, which the case makes. */
-static struct evr_op op_recv_multi(struct waits *w)
-{
-	return evr_op_flagged(evr_op_buffered(evr_op_recv(w->fds[0], NULL, 0, 0), 1),
-			      EVR_OP_MULTISHOT);
-}
-
-static struct evr_op op_recvmsg_multi(struct waits *w)
-{
-	return evr_op_flagged(evr_op_buffered(evr_op_recvmsg(w->fds[0], &w->msg, 0), 1),
-			      EVR_OP_MULTISHOT);
-}
-
-static struct evr_op op_exact(struct waits *w)
-{
-	return evr_op_flagged(op_read(w), EVR_OP_EXACT);
-}
-
-static struct evr_op op_timer(struct waits *w)
-{
-	return evr_op_timer(UINT64_MAX - 1, 0);
-}
-
-static struct evr_op op_futex(struct waits *w)
-{
-	return evr_op_futex_wait(w->word, 0);
-}
-
-/* A listener that has all the connections it takes: another waits for as long as it likes. */
-static int full_listener(struct waits *w)
-{
-	socklen_t len = sizeof(w->address);
-	int i, flags = SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK;
-
-	w->address = (struct sockaddr_in){ .sin_family = AF_INET,
-					   .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	w->more[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	assert_int_equal(bind(w->more[0], (struct sockaddr *)&w->address, len), 0);
-	assert_int_equal(listen(w->more[0], 0), 0);
-	assert_int_equal(getsockname(w->more[0], (struct sockaddr *)&w->address, &len), 0);
-	for (i = 1; i < 3; i++) {
-		w->more[i] = socket(AF_INET, flags, 0);
-		connect(w->more[i], (struct sockaddr *)&w->address, len);
-	}
-	return w->more[0];
-}
-
-static struct evr_op op_connect(struct waits *w)
-{
-	full_listener(w);
-	w->more[3] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	return evr_op_connect(w->more[3], (struct sockaddr *)&w->address, sizeof(w->address));
-}
-
-static struct evr_op op_accept(struct waits *w)
-{
-	socklen_t len = sizeof(w->address);
-
-	w->address = (struct sockaddr_in){ .sin_family = AF_INET,
-					   .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	w->more[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	assert_int_equal(bind(w->more[0], (struct sockaddr *)&w->address, len), 0);
-	assert_int_equal(listen(w->more[0], 1), 0);
-	return evr_op_accept(w->more[0], NULL, NULL, 0);
-}
-
-static struct evr_op op_accept_multi(struct waits *w)
-{
-	return evr_op_flagged(op_accept(w), EVR_OP_MULTISHOT);
-}
-
-static struct evr_op op_send(struct waits *w)
-{
-	while (send(w->fds[0], w->buf, BUF_SZ, MSG_DONTWAIT) > 0)
-		;
-	return evr_op_send(w->fds[0], w->buf, BUF_SZ, 0);
-}
-
-/* Of what was sent all is acknowledged: nothing makes room any more but a reader. */
-static bool is_settled(int fd)
-{
-	int queued, unsent;
-
-	assert_int_equal(ioctl(fd, SIOCOUTQ, &queued), 0);
-	assert_int_equal(ioctl(fd, SIOCOUTQNSD, &unsent), 0);
-	return queued == unsent;
-}
-
-/* A connection by TCP that takes no more. */
-static int full_connection(struct waits *w)
-{
-	socklen_t len = sizeof(w->address);
-	int from = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), little = 4096;
-
-	op_accept(w);
-	setsockopt(w->more[0], SOL_SOCKET, SO_RCVBUF, &little, sizeof(little));
-	setsockopt(from, SOL_SOCKET, SO_SNDBUF, &little, sizeof(little));
-	assert_int_equal(getsockname(w->more[0], (struct sockaddr *)&w->address, &len), 0);
-	assert_int_equal(connect(from, (struct sockaddr *)&w->address, len), 0);
-	w->more[1] = accept(w->more[0], NULL, NULL);
-	w->more[2] = from;
-	while (send(from, w->buf, BUF_SZ, MSG_DONTWAIT) > 0)
-		while (!is_settled(from))
-			pair_sleep_us(1000);
-	return from;
-}
-
-static struct evr_op op_send_zc(struct waits *w)
-{
-	return evr_op_send_zc(full_connection(w), w->buf, BUF_SZ, 0);
-}
-
-static struct evr_op op_sendmsg_zc(struct waits *w)
-{
-	w->iov = (struct iovec){ w->buf, BUF_SZ };
-	w->msg = (struct msghdr){ .msg_iov = &w->iov, .msg_iovlen = 1 };
-	return evr_op_sendmsg_zc(full_connection(w), &w->msg, 0);
-}
-
-/* By the pool where there is no io_uring, in a thread of the kernel where there is. */
-static struct evr_op op_splice(struct waits *w)
-{
-	assert_int_equal(pipe2(w->more, O_CLOEXEC), 0);
-	assert_int_equal(pipe2(w->more + 2, O_CLOEXEC), 0);
-	return evr_op_splice(w->more[0], UINT64_MAX, w->more[3], UINT64_MAX, 1, 0);
-}
-
-static const struct {
-	const char *name;
-	struct evr_op (*op)(struct waits *w);
-} ops[] = {
-	{ "read", op_read },
-	{ "read async", op_read_async },
-	{ "poll", op_poll },
-	{ "poll multi", op_poll_multi },
-	{ "recv", op_recv },
-	{ "exact", op_exact },
-	{ "timer", op_timer },
-	{ "futex", op_futex },
-	{ "accept", op_accept },
-	{ "accept multi", op_accept_multi },
-	{ "connect", op_connect },
-	{ "send", op_send },
-	{ "splice", op_splice },
-	{ "recv multi", op_recv_multi },
-	{ "send_zc", op_send_zc },
-	{ "sendmsg_zc", op_sendmsg_zc },
-	{ "recvmsg multi", op_recvmsg_multi },
-};
-
-static void waits_open(struct waits *w)
-{
-	memset(w, 0, sizeof(*w));
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, w->fds), 0);
-	memset(w->more, -1, sizeof(w->more));
-	w->buf = mmap(NULL, BUF_SZ, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	w->word = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-}
-
-/* After the terminal completion nobody touches the buffer: a write would be -EFAULT or worse. */
-static void waits_close(struct waits *w)
-{
-	int i;
-
-	assert_int_equal(mprotect(w->buf, BUF_SZ, PROT_NONE), 0);
-	if (write(w->fds[1], "late", 4) < 0)
-		fail_msg("write: %s", strerror(errno));
-	for (i = 0; i < 4; i++)
-		if (w->more[i] >= 0)
-			close(w->more[i]);
-	munmap(w->buf, BUF_SZ);
-	munmap(w->word, 4096);
-	close(w->fds[0]);
-	close(w->fds[1]);
-}
+#include "waits.h"
 
 /* loop_finish(), and if it does not come, of what. */
 static int ends(struct loop *loop, struct seen *seen, const char *name, int when)
@@ -256,7 +36,7 @@ static void cancel_of_each_op_in_each_state(void **state)
 
 	assert_int_equal(evr_buffers_create(loop->d, 1, 1), 0);
 	assert_int_equal(evr_buffers_provide(loop->d, 1, 0, buffer, sizeof(buffer)), 0);
-	for (i = 0; i < sizeof(ops) / sizeof(ops[0]); i++) {
+	for (i = 0; i < OPS_NR; i++) {
 		for (when = 0; when < 4; when++) {
 			waits_open(&w);
 			id = loop_submit(loop, ops[i].op(&w), &seen);
@@ -290,33 +70,40 @@ static void cancel_in_the_backlog_makes_no_system_call(void **state)
 	struct seen held[64], waiting;
 	struct evr_driver_stats before, after;
 	uint64_t ids[64], id;
+	struct waits w, own;
 	struct loop *loop;
-	void *own = NULL;
-	struct waits w;
+	void *of = NULL;
 	int nr = 0;
+	size_t i;
 
-	assert_int_equal(loop_open_with(&own, &options), 0);
-	loop = own;
+	assert_int_equal(loop_open_with(&of, &options), 0);
+	loop = of;
+	assert_int_equal(evr_buffers_create(loop->d, 1, 1), 0);
 	waits_open(&w);
 	do {
 		ids[nr] = loop_submit(loop, op_read(&w), &held[nr]);
 		nr++;
 		evr_driver_stats(loop->d, &before);
 	} while (!before.backlog);
-	id = loop_submit(loop, op_read(&w), &waiting);
-	evr_driver_flush(loop->d);
-	evr_driver_stats(loop->d, &before);
-	assert_int_equal(evr_driver_cancel(loop->d, id), 0);
-	evr_driver_stats(loop->d, &after);
-	assert_int_equal(after.enters, before.enters);
-	assert_int_equal(after.cancels, before.cancels);
-	assert_int_equal(loop_finish(loop, &waiting), -ECANCELED);
+	for (i = 0; i < OPS_NR; i++) {
+		waits_open(&own);
+		id = loop_submit(loop, ops[i].op(&own), &waiting);
+		evr_driver_flush(loop->d);
+		evr_driver_stats(loop->d, &before);
+		assert_int_equal(evr_driver_cancel(loop->d, id), 0);
+		evr_driver_stats(loop->d, &after);
+		assert_int_equal(after.enters, before.enters);
+		assert_int_equal(after.cancels, before.cancels);
+		assert_int_equal(loop_finish(loop, &waiting), -ECANCELED);
+		waits_close(&own);
+	}
 	while (nr--) {
 		assert_int_equal(evr_driver_cancel(loop->d, ids[nr]), 0);
 		assert_int_equal(loop_finish(loop, &held[nr]), -ECANCELED);
 	}
+	assert_int_equal(evr_buffers_destroy(loop->d, 1), 0);
 	waits_close(&w);
-	assert_int_equal(loop_close(&own), 0);
+	assert_int_equal(loop_close(&of), 0);
 }
 
 /* More cancels at once than either ring has room for: none gets lost. */
