@@ -10,7 +10,7 @@
 # <builddir>. KERNELS is "all" or a comma list of names of tools/vm/kernel, where
 # stock, kasan, kcsan, debug stand for several. Flags: long (only in check-long),
 # alone (a boot of its own), timeout=S (60; four times that on debug kernels),
-# args=WORD,WORD, env=NAME=VALUE, modparam=STR (alone), mem=MiB (alone),
+# args=WORD,WORD, env=NAME=VALUE,NAME=VALUE, modparam=STR (alone), mem=MiB (alone),
 # file=NAME,NAME (found like PROGRAM, copied along), plain (no TAP: its exit status is its only result), append=STR (alone), allow-log=REGEX (alone), no-module (alone). "_" in a value of
 # modparam and append stands for itself; a blank cannot be written.
 # All programs that are not alone share one boot, with a disk.
@@ -96,7 +96,7 @@ add_program()	# script, kernel, name, path, flags...
 	limit=$((${limit:-60} * factor))
 	args=$(flag args "$@")
 	e=$(flag env "$@")
-	e=${e:+env $e}
+	e=${e:+env ${e//,/ }}
 	[ -z "$(flag plain "$@")" ] || e="$e sh /plain"
 	echo "run $name $limit $e $path ${args//,/ }" >>"$script"
 	boot_limit=$((boot_limit + limit))

@@ -2,7 +2,8 @@
 /*
  * Other threads have the driver's thread call a function: by its injector, and by what a
  * program does without, a list under a mutex and an eventfd that is written when the list was
- * empty. The driver's thread is on one CPU, the others on another. Counted are the wakes.
+ * empty. Both carry a function and its argument. The driver's thread is on one CPU, the others
+ * on another. Counted are the wakes.
  */
 #include <errno.h>
 #include <poll.h>
@@ -125,9 +126,14 @@ static void driver_near(struct stage *stage)
 	uring_driver_end(stage, driver);
 }
 
+struct queued {
+	evr_inject_fn *fn;
+	void *arg;
+};
+
 static struct {
 	pthread_mutex_t lock;
-	evr_inject_fn *calls[QUEUE];
+	struct queued calls[QUEUE];
 	uint32_t nr;
 	uint64_t wakes;
 	int fd;
@@ -143,7 +149,7 @@ static void queue_inject(void)
 		is_in = queue.nr < QUEUE;
 		is_first = is_in && !queue.nr;
 		if (is_in)
-			queue.calls[queue.nr++] = call;
+			queue.calls[queue.nr++] = (struct queued){ call, NULL };
 		queue.wakes += is_first;
 		pthread_mutex_unlock(&queue.lock);
 		if (!is_in)
@@ -155,7 +161,7 @@ static void queue_inject(void)
 
 static void queue_turn(struct stage *stage)
 {
-	static evr_inject_fn *calls[QUEUE];
+	static struct queued calls[QUEUE];
 	uint64_t wakes;
 	uint32_t nr;
 
@@ -167,7 +173,7 @@ static void queue_turn(struct stage *stage)
 	queue.nr = 0;
 	pthread_mutex_unlock(&queue.lock);
 	for (uint32_t i = 0; i < nr; i++)
-		calls[i](NULL, NULL);
+		calls[i].fn(NULL, calls[i].arg);
 }
 
 static void queue_near(struct stage *stage)
