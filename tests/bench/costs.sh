@@ -23,6 +23,10 @@ if [ -x "$program" ] && "$program" driver 1 1000 >/dev/null; then
 	program=$directory/driver_parts
 	told "driver: a slot taken and freed" "$(slope 12800 slot)" "" "" ""
 	told "driver: an injection, nobody asleep" "$(slope 12800 inject)" "" "" 80
+	program=$directory/driver_read
+	for kind in plain fixed; do
+		told "driver: a read, $kind" "$(slope 12800 driver $kind)" liburing "$(slope 12800 raw $kind)" ""
+	done
 fi
 program=$directory/mpmc_pair
 told "mpmc: one in and out, alone" "$(slope 4000 evering)" "Vyukov, no repair" \
