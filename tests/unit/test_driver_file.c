@@ -258,6 +258,40 @@ static void pipe_splice_and_tee_move_bytes(void **state)
 	close(b[1]);
 }
 
+/* From a socket through a pipe to another socket: what a relay would do. */
+static void pipe_splice_between_sockets(void **state)
+{
+	struct loop *loop = *state;
+	int from[2], to[2], pipe_fds[2];
+	char in[8] = { 0 };
+	struct seen seen;
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, from), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, to), 0);
+	assert_int_equal(pipe2(pipe_fds, O_CLOEXEC), 0);
+	loop_submit(loop,
+		    evr_op_splice(from[0], EVR_OFF_CURRENT, pipe_fds[1], EVR_OFF_CURRENT, 64, 0),
+		    &seen);
+	loop_rounds(loop, 2);
+	assert_int_equal(seen.all, 0);
+	assert_int_equal(write(from[1], "spliced", 7), 7);
+	assert_int_equal(loop_finish(loop, &seen), 7);
+	assert_int_equal(loop_do(loop, evr_op_splice(pipe_fds[0], EVR_OFF_CURRENT, to[0],
+						     EVR_OFF_CURRENT, 7, 0)),
+			 7);
+	assert_int_equal(read(to[1], in, sizeof(in)), 7);
+	assert_string_equal(in, "spliced");
+	close(from[1]);
+	assert_int_equal(loop_do(loop, evr_op_splice(from[0], EVR_OFF_CURRENT, pipe_fds[1],
+						     EVR_OFF_CURRENT, 64, 0)),
+			 0);
+	close(from[0]);
+	close(to[0]);
+	close(to[1]);
+	close(pipe_fds[0]);
+	close(pipe_fds[1]);
+}
+
 static void poll_says_what_is_there(void **state)
 {
 	struct loop *loop = *state;
@@ -341,6 +375,7 @@ int main(void)
 		EACH_MODE_TEST(pipe_read_waits_and_is_short),
 		EACH_MODE_TEST(pipe_exact_goes_on_until_all_or_the_end),
 		EACH_MODE_TEST(pipe_splice_and_tee_move_bytes),
+		EACH_MODE_TEST(pipe_splice_between_sockets),
 		EACH_MODE_TEST(poll_says_what_is_there),
 		EACH_MODE_TEST(futex_word_changes_and_wakes),
 	};

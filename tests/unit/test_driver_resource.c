@@ -313,6 +313,63 @@ static void files_fixed_read_waits_in_a_region(void **state)
 	close(fds[1]);
 }
 
+/* The table holds the file, whatever becomes of its number; what is taken out is closed, and heard of. */
+static void files_taken_out_are_closed(void **state)
+{
+	struct stage *stage = *state;
+	struct loop *loop = stage->loop;
+	uint32_t slot = EVR_FILE_ANY;
+	int fds[2];
+	char byte;
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+	assert_int_equal(evr_file_install(loop->d, fds[0], &slot), 0);
+	close(fds[0]);
+	assert_int_equal(recv(fds[1], &byte, 1, MSG_DONTWAIT), -1);
+	assert_int_equal(
+		loop_do(loop, evr_op_flagged(evr_op_send((int)slot, "x", 1, 0), EVR_OP_FIXED_FD)),
+		1);
+	assert_int_equal(recv(fds[1], &byte, 1, 0), 1);
+	assert_int_equal(evr_file_remove(loop->d, slot), 0);
+	/* The end of the stream; the kernel may close it a little later. */
+	assert_int_equal(loop_do(loop, evr_op_recv(fds[1], &byte, 1, 0)), 0);
+	close(fds[1]);
+}
+
+/* Memory that the kernel may refuse to pin: pages of a file on a disk, huge pages. Ops do the same on all. */
+static void region_of_any_memory_works(void **state)
+{
+	struct stage *stage = *state;
+	struct loop *loop = stage->loop;
+	const int huge = MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB;
+	char path[] = "/tmp/evering-region-XXXXXX";
+	int disk = mkstemp(path), file = file_of("of a file", 9), i;
+	char *memory[2];
+	uint16_t region;
+
+	assert_true(disk >= 0);
+	unlink(path);
+	assert_int_equal(ftruncate(disk, 8192), 0);
+	memory[0] = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, disk, 0);
+	memory[1] = mmap(NULL, 2 << 20, PROT_READ | PROT_WRITE, huge, -1, 0);
+	for (i = 0; i < 2; i++) {
+		if (memory[i] == MAP_FAILED)
+			continue;
+		assert_int_equal(evr_region_add(loop->d, memory[i], 8192, &region), 0);
+		print_message("# pages of %s: %s\n", i ? "2 MiB" : "a disk's file",
+			      evr_region_is_fixed(loop->d, region) == 1 ? "fixed" : "plain");
+		assert_int_equal(
+			loop_do(loop, evr_op_in(evr_op_read(file, NULL, 9, 0), region, 4096)), 9);
+		assert_memory_equal(memory[i] + 4096, "of a file", 9);
+		assert_int_equal(evr_region_remove(loop->d, region), 0);
+	}
+	munmap(memory[0], 8192);
+	if (memory[1] != MAP_FAILED)
+		munmap(memory[1], 2 << 20);
+	close(disk);
+	close(file);
+}
+
 /* --- bells --- */
 
 struct ringing {
@@ -558,6 +615,8 @@ int main(void)
 		STAGE_TEST(region_grown_segment_can_be_used),
 		STAGE_TEST(files_fixed_table_keeps_files),
 		STAGE_TEST(files_fixed_read_waits_in_a_region),
+		STAGE_TEST(files_taken_out_are_closed),
+		STAGE_TEST(region_of_any_memory_works),
 		STAGE_TEST(bell_of_another_process_completes_a_wait),
 		STAGE_TEST(bell_multishot_hears_every_ring),
 		STAGE_TEST(bell_of_a_killed_peer_is_an_event),
