@@ -330,6 +330,7 @@ static void session_reset(struct evr_channel *ch)
 		evr_channel_far_reset(ch);
 	ch->sent_messages = 0;
 	ch->sent_bytes = 0;
+	ch->credit_until = 0;
 	ch->released_messages = 0;
 	ch->released_bytes = 0;
 	ch->shut_send = false;

@@ -37,17 +37,27 @@ static int tx_check(struct evr_channel *ch)
 	return 0;
 }
 
-/* Has the other end granted another message of so many bytes? 0; -ENOBUFS. */
-static int tx_credit(const struct evr_channel *ch, uint64_t sz)
+static bool tx_is_granted(const struct evr_channel *ch, uint64_t sz)
 {
-	const struct evr_channel_end *other = channel_other_end(ch);
-	uint64_t u_messages = evr_a64_load_acquire(&other->credit_messages); /* CHAN-CREDIT */
-	uint64_t u_bytes = evr_a64_load_relaxed(&other->credit_bytes);
+	return ch->sent_messages < ch->credit_messages && ch->sent_bytes <= ch->credit_bytes &&
+	       sz <= ch->credit_bytes - ch->sent_bytes;
+}
 
-	return ch->sent_messages < u_messages && ch->sent_bytes <= u_bytes &&
-			       sz <= u_bytes - ch->sent_bytes ?
-		       0 :
-		       -ENOBUFS;
+/*
+ * Has the other end granted another message of so many bytes? 0; -ENOBUFS. It writes these words
+ * with every release: what was seen of them holds for some messages.
+ */
+static int tx_credit(struct evr_channel *ch, uint64_t sz)
+{
+	const struct evr_channel_end *other;
+
+	if (ch->sent_messages < ch->credit_until && tx_is_granted(ch, sz))
+		return 0;
+	other = channel_other_end(ch);
+	ch->credit_messages = evr_a64_load_acquire(&other->credit_messages); /* CHAN-CREDIT */
+	ch->credit_bytes = evr_a64_load_relaxed(&other->credit_bytes);
+	ch->credit_until = ch->sent_messages + EVR_CHANNEL_CREDIT_LOOK;
+	return tx_is_granted(ch, sz) ? 0 : -ENOBUFS;
 }
 
 static int tx_too_long(const struct evr_channel *ch, uint64_t sz)
@@ -341,7 +351,8 @@ int evr_channel_send_wait(struct evr_channel *ch, struct evr_waiter *waiter,
 		    (is_block ? sizeof(struct channel_block) :
 				EVR_ROUND_UP(m->sz, EVR_FRAME_HEADER_SZ));
 	for (;;) {
-		if (ch->mine)
+		/* Before the attempt: what is given back from here on ends a wait for memory. */
+		if (is_block && ch->mine)
 			wait.released = evr_a64_load_acquire(&channel_other_end(ch)->released);
 		err = evr_channel_send_message(ch, m);
 		if (err == -EOWNERDEAD)

@@ -65,6 +65,8 @@ enum {
 
 #define EVR_CHANNEL_BLOCKS 0x100
 #define EVR_CHANNEL_HELD 64
+/* A sender looks at the other end's credit at least every so many messages. */
+#define EVR_CHANNEL_CREDIT_LOOK 16
 #define EVR_CHANNEL_LENT 64
 #define EVR_CHANNEL_NEEDS 4
 
@@ -156,6 +158,8 @@ struct evr_channel {
 	/* the sending thread */
 	struct evr_bytes tx[2]; /* normal, urgent */
 	uint64_t sent_messages, sent_bytes; /* this session */
+	uint64_t credit_messages, credit_bytes; /* as last seen */
+	uint64_t credit_until; /* sent so many, it is looked at again */
 	uint64_t reserved_sz;
 	struct evr_heap *send_heap;
 	bool shut_send;
@@ -394,7 +398,8 @@ EVR_API int evr_channel_collect(struct evr_channel *ch);
 
 /*
  * evr_channel_grant() - how much the other end may have sent that is not released
- * here; 0 is no limit. Less than is already granted takes effect as messages are released.
+ * here; 0 is no limit. Less than is already granted takes effect as messages are released, and
+ * no later than when the other end has sent EVR_CHANNEL_CREDIT_LOOK more.
  */
 EVR_API void evr_channel_grant(struct evr_channel *ch, uint64_t messages, uint64_t bytes);
 

@@ -303,6 +303,31 @@ static void channel_credit_bounds_what_is_unreleased(void **state)
 	close_both(&a, &b);
 }
 
+/* Of a sender that had no limit, and is never without credit. */
+static void channel_less_credit_is_seen_after_some_messages(void **state)
+{
+	struct pair *pair = *state;
+	struct evr_channel a, b;
+	struct evr_message m;
+	int sent, err = 0;
+
+	make_channel(pair, 0, 0);
+	open_both(pair, &a, &b);
+	assert_int_equal(evr_channel_send(&a, "1", 1, 1), 0);
+	evr_channel_grant(&b, 1, 0);
+	for (sent = 0; sent <= EVR_CHANNEL_CREDIT_LOOK && !err; sent++)
+		err = evr_channel_send(&a, "2", 1, 2);
+	assert_int_equal(err, -ENOBUFS);
+	/* Until all but that one is released. */
+	while (!evr_channel_recv(&b, &m)) {
+		assert_int_equal(evr_channel_send(&a, "3", 1, 3), -ENOBUFS);
+		evr_channel_release(&b, &m);
+	}
+	assert_int_equal(evr_channel_send(&a, "3", 1, 3), 0);
+	assert_int_equal(evr_channel_send(&a, "4", 1, 4), -ENOBUFS);
+	close_both(&a, &b);
+}
+
 static void channel_half_close_leaves_the_other_half(void **state)
 {
 	struct pair *pair = *state;
@@ -418,6 +443,7 @@ int main(void)
 		CASE(channel_batch_is_published_at_once),
 		CASE(channel_reservation_is_written_in_place),
 		CASE(channel_credit_bounds_what_is_unreleased),
+		CASE(channel_less_credit_is_seen_after_some_messages),
 		CASE(channel_half_close_leaves_the_other_half),
 		CASE(channel_session_has_nothing_of_the_last_one),
 		CASE(channel_sender_that_came_and_went_is_heard),
