@@ -95,7 +95,6 @@ static bool op_end(struct evr_call *call, uint32_t idx, uint64_t word, uint64_t 
 	if (!evr_a64_cas(&op->word, &word, word & ~PENDING)) /* CALL-OP */
 		return false;
 	*user = evr_a64_load_relaxed(&op->user);
-	evr_a64_fetch_add(&call->outstanding, (uint64_t)-1);
 	evr_a64_fetch_or(&call->free[idx / 64], 1ULL << idx % 64); /* CALL-OP */
 	return true;
 }
@@ -138,7 +137,6 @@ static int call_submit(struct evr_call *call, struct evr_waiter *w,
 		word = 1ULL << GEN_SHIFT;
 	evr_a64_store_relaxed(&op->user, request->user);
 	evr_a64_store_relaxed(&op->deadline_ns, request_deadline(request));
-	evr_a64_fetch_add(&call->outstanding, 1);
 	evr_a64_store_release(&op->word, word | PENDING); /* CALL-OP */
 	m.id = op_id(word, idx);
 	m.flags |= EVR_MESSAGE_REQUEST;
@@ -332,7 +330,7 @@ int evr_call_sync(struct evr_call *call, struct evr_waiter *waiter,
 	int err;
 
 	memset(done, 0, sizeof(*done));
-	if (evr_a64_load_relaxed(&call->outstanding))
+	if (evr_call_outstanding(call))
 		return evr_fail(-EBUSY, "call: %u requests are outstanding",
 				evr_call_outstanding(call));
 	err = evr_call_submit_wait(call, waiter, request, &id, until_ns);
@@ -347,7 +345,12 @@ int evr_call_sync(struct evr_call *call, struct evr_waiter *waiter,
 
 uint32_t evr_call_outstanding(const struct evr_call *call)
 {
-	return (uint32_t)evr_a64_load_relaxed(&call->outstanding);
+	uint32_t nr = call->nr, i;
+
+	/* Of a call that is over there is none. */
+	for (i = 0; i < (call->nr + 63) / 64; i++)
+		nr -= (uint32_t)__builtin_popcountll(evr_a64_load_relaxed(&call->free[i]));
+	return nr;
 }
 
 void evr_call_counts(const struct evr_call *call, struct evr_call_counts *out)

@@ -78,7 +78,7 @@ int evr_call_take(struct evr_call_server *server, struct evr_message *request)
 		if (!err && !t && m.flags & EVR_MESSAGE_REQUEST)
 			err = evr_fail(-EBUSY, "server: all of %u requests are taken", server->nr);
 		if (!err)
-			err = evr_channel_recv(server->ch, &m);
+			err = evr_channel_take(server->ch, &m);
 		if (err)
 			break;
 		/* Another than was peeked at only when that one was stale. */
@@ -116,34 +116,28 @@ int evr_call_take_wait(struct evr_call_server *server, struct evr_waiter *waiter
 	}
 }
 
-/* The request is over. */
-static void server_drop(struct evr_call_server *server, uint64_t id, bool answered)
+/* The request is over. Under send_lock. */
+static void server_drop(struct evr_call_server *server, struct evr_call_taken *t, bool answered)
 {
-	struct evr_call_taken *t;
-
 	pthread_mutex_lock(&server->recv_lock);
-	t = taken_find(server, id);
-	if (t) {
-		server->counts.answered += answered;
-		server->counts.cancelled += t->cancelled;
-		evr_channel_release(server->ch, &t->message);
-		t->id = 0;
-	}
+	server->counts.answered += answered;
+	server->counts.cancelled += t->cancelled;
+	evr_channel_release(server->ch, &t->message);
+	t->id = 0;
 	pthread_mutex_unlock(&server->recv_lock);
 }
 
-/* 0; -ENOENT; -ECANCELED. */
-static int server_look(struct evr_call_server *server, uint64_t id)
+/* 0; -ENOENT; -ECANCELED. @found: what is its place as long as send_lock is held; or NULL */
+static int server_look(struct evr_call_server *server, uint64_t id, struct evr_call_taken **found)
 {
-	struct evr_call_taken *t;
 	int err = 0;
 
 	pthread_mutex_lock(&server->recv_lock);
-	t = id ? taken_find(server, id) : NULL;
-	if (!t)
+	*found = id ? taken_find(server, id) : NULL;
+	if (!*found)
 		err = evr_fail(-ENOENT, "server: request %#llx is not taken",
 			       (unsigned long long)id);
-	else if (t->cancelled)
+	else if ((*found)->cancelled)
 		err = -ECANCELED;
 	pthread_mutex_unlock(&server->recv_lock);
 	return err;
@@ -162,6 +156,7 @@ static int server_answer(struct evr_call_server *server, struct evr_waiter *w, u
 			 const struct evr_message *answer, uint64_t until_ns)
 {
 	struct evr_message m = *answer;
+	struct evr_call_taken *t;
 	int err;
 
 	if (m.flags & ~(uint32_t)EVR_MESSAGE_URGENT)
@@ -170,12 +165,12 @@ static int server_answer(struct evr_call_server *server, struct evr_waiter *w, u
 	m.flags |= EVR_MESSAGE_ANSWER;
 	/* Held over all of it: nobody answers the same request meanwhile. */
 	pthread_mutex_lock(&server->send_lock);
-	err = server_look(server, id);
+	err = server_look(server, id, &t);
 	if (!err)
 		err = w ? evr_channel_send_wait(server->ch, w, &m, until_ns) :
 			  evr_channel_send_message(server->ch, &m);
-	if (err != -ENOENT && !server_may_retry(err))
-		server_drop(server, id, !err);
+	if (t && !server_may_retry(err))
+		server_drop(server, t, !err);
 	pthread_mutex_unlock(&server->send_lock);
 	return err;
 }
@@ -193,7 +188,9 @@ int evr_call_answer_wait(struct evr_call_server *server, struct evr_waiter *wait
 
 bool evr_call_is_cancelled(struct evr_call_server *server, uint64_t id)
 {
-	return server_look(server, id) == -ECANCELED;
+	struct evr_call_taken *t;
+
+	return server_look(server, id, &t) == -ECANCELED;
 }
 
 void evr_call_server_counts(struct evr_call_server *server, struct evr_call_server_counts *out)

@@ -249,6 +249,12 @@ int evr_channel_borrow(struct evr_channel *ch, uint64_t handle);
 bool evr_channel_has_borrowed(const struct evr_channel *ch, uint64_t loan, uint64_t handle);
 void evr_channel_return(struct evr_channel *ch, uint64_t loan);
 
+/*
+ * channel_recv.c: receive what evr_channel_peek() has found just now; when its block has become
+ * stale, what comes next. @m: as it was filled in. Return: as evr_channel_recv()
+ */
+int evr_channel_take(struct evr_channel *ch, struct evr_message *m);
+
 /* Would evr_channel_recv() say something else than "not now"? Looks anew. */
 bool evr_channel_is_ready(struct evr_channel *ch);
 

@@ -166,11 +166,24 @@ static int rx_peek(struct evr_channel *ch, int k, struct evr_message *m)
 	return -EAGAIN;
 }
 
+/* Is there nothing new, at first sight? False also when that takes a closer look. */
+static bool rx_is_still(const struct evr_bytes *stream)
+{
+	const struct evr_lane *l = &stream->lane;
+
+	/* Relaxed: who sees another position looks again. */
+	return !stream->granted && !l->far && !l->corrupt && l->limit == l->pos &&
+	       evr_a64_load_relaxed(&l->other->pos) == l->pos;
+}
+
 /* Of both streams, without a look at how things stand. */
 static int rx_first(struct evr_channel *ch, struct evr_message *m, int *k)
 {
-	int err = rx_peek(ch, CHANNEL_URGENT, m);
+	int err = -EAGAIN;
 
+	/* Hardly ever is there one of these, and each look is before one for the others. */
+	if (!rx_is_still(&ch->rx[CHANNEL_URGENT]))
+		err = rx_peek(ch, CHANNEL_URGENT, m);
 	*k = CHANNEL_URGENT;
 	if (err != -EAGAIN)
 		return err;
@@ -324,6 +337,14 @@ int evr_channel_peek(struct evr_channel *ch, struct evr_message *m)
 	int k;
 
 	return rx_find(ch, m, &k);
+}
+
+int evr_channel_take(struct evr_channel *ch, struct evr_message *m)
+{
+	int k = m->flags & EVR_MESSAGE_URGENT ? CHANNEL_URGENT : CHANNEL_NORMAL;
+	int err = rx_take(ch, k, m);
+
+	return err == -ESTALE ? evr_channel_recv(ch, m) : err;
 }
 
 int evr_channel_recv(struct evr_channel *ch, struct evr_message *m)

@@ -59,9 +59,8 @@ struct evr_call_op {
 struct evr_call {
 	struct evr_channel *ch;
 	struct evr_call_op *ops;
-	struct evr_a64 *free; /* bitmap */
+	struct evr_a64 *free; /* bitmap of the ops that are not outstanding */
 	uint32_t nr;
-	struct evr_a64 outstanding;
 	struct evr_a64 next_ns; /* no deadline is earlier; UINT64_MAX: there is none */
 	struct evr_a64 submitted, cancelled;
 	uint64_t woken; /* park of the completing thread that the submitting one has rung for */

@@ -66,7 +66,6 @@ static void make(struct state *s, uint32_t items, uint32_t ops, uint32_t server)
 	model_name(s->call->ops, ops * sizeof(*s->call->ops), "op");
 	model_name(s->call->free, 8, "free");
 	model_name(&s->call->next_ns, 8, "next_ns");
-	model_name(&s->call->outstanding, 8, "outstanding");
 }
 
 /* A request has ended: once, and it was under way. */
