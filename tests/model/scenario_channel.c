@@ -642,3 +642,73 @@ SCENARIO(channel_between) = {
 	.check = { { MODEL_SC, 1, 0, 0 }, { MODEL_SC, 1, 1, 0 } },
 	.longer = { { MODEL_SC, 2, 1, 0 }, { MODEL_WEAK, 1, 1, 1 } },
 };
+
+/* Whatever the other end says: who keeps to the rules reads in bounds, and comes to an end. */
+static void scribble(struct evr_peer *peer, void *state)
+{
+	struct state *s = state;
+	struct evr_a64 *words[] = { &s->b.mine->link,
+				    &s->b.mine->past,
+				    &s->b.mine->shut,
+				    &s->b.mine->credit_messages,
+				    (struct evr_a64 *)s->b.tx[0].lane.data,
+				    &s->b.tx[0].lane.mine->pos,
+				    &s->b.rx[0].lane.mine->pos,
+				    s->b.rx[0].lane.owner };
+
+	/* Or of a frame alone, that it is too short for what each begins with. */
+	if (model_pick(2))
+		model_scribble(words, 8, 1);
+	else
+		evr_a64_store_release(words[4],
+				      model_peek(words[4]) - sizeof(struct channel_header));
+}
+
+static void use_or_stop(struct evr_peer *peer, void *state)
+{
+	struct state *s = state;
+	struct evr_lane *in = &s->a.rx[0].lane;
+	struct evr_message m;
+	uint64_t value, at;
+	uint32_t i;
+
+	for (i = 0; i < 3; i++) {
+		evr_channel_send(&s->a, &(uint64_t){ i }, 8, 0);
+		if (!evr_channel_recv(&s->a, &m)) {
+			at = (uint64_t)((const uint8_t *)m.data - in->data);
+			MODEL_CHECK(m.sz <= INLINE_MAX);
+			MODEL_CHECK(at < in->geometry.data_sz && m.sz <= in->geometry.data_sz - at);
+			if (m.sz >= 8)
+				evr_copy_out(&value, (const uint8_t *)m.data + m.sz - 8, 8);
+			evr_channel_release(&s->a, &m);
+		}
+		if (evr_channel_state(&s->a) != EVR_RING_OK)
+			evr_channel_forget(&s->a);
+	}
+	evr_channel_close(&s->a);
+}
+
+static void setup_lied_to(void *state)
+{
+	struct state *s = state;
+
+	setup_met(s);
+	MODEL_CHECK(!evr_channel_send(&s->b, &(uint64_t){ 1 }, 8, 0));
+	MODEL_CHECK(!evr_channel_send(&s->b, &(uint64_t){ 2 }, 8, 0) || s->window == 1);
+}
+
+static void is_reapable(void *state)
+{
+	MODEL_CHECK(evr_reap_dead(model_auditor(), NULL) >= 0);
+}
+
+SCENARIO(channel_hostile) = {
+	.name = "channel-hostile",
+	.state_sz = sizeof(struct state),
+	.shared_sz = 16 << 10,
+	.procs = { { "user", use_or_stop }, { "hostile", scribble } },
+	.setup = setup_lied_to,
+	.end = is_reapable,
+	.check = { { MODEL_SC, 1, 0, 0 } },
+	.longer = { { MODEL_SC, 2, 0, 0 } },
+};

@@ -196,7 +196,7 @@ SCENARIO(transfer) = {
 	.procs = { { "sender", send }, { "receiver", receive }, { "reaper", reap_early } },
 	.setup = setup_transfer,
 	.end = end_three,
-	.check = { { MODEL_SC, 2, 0, 0 }, { MODEL_SC, 1, 1, 0 }, { MODEL_TSO, 1, 1, 1 } },
+	.check = { { MODEL_SC, 2, 0, 0 }, { MODEL_SC, 1, 1, 0 }, { MODEL_TSO, 1, 1, 1 }, { MODEL_WEAK, 1, 0, 1 } },
 	.longer = { { MODEL_SC, 2, 1, 0 }, { MODEL_SC, 1, 2, 0 }, { MODEL_WEAK, 1, 1, 1 } },
 };
 
@@ -207,7 +207,7 @@ SCENARIO(transfer_run) = {
 	.procs = { { "sender", send }, { "receiver", receive }, { "reaper", reap_early } },
 	.setup = setup_transfer_run,
 	.end = end_three,
-	.check = { { MODEL_SC, 2, 0, 0 }, { MODEL_SC, 1, 1, 0 } },
+	.check = { { MODEL_SC, 2, 0, 0 }, { MODEL_SC, 1, 1, 0 }, { MODEL_WEAK, 1, 0, 1 } },
 	.longer = { { MODEL_SC, 2, 1, 0 }, { MODEL_SC, 1, 2, 0 }, { MODEL_WEAK, 1, 1, 1 } },
 };
 
@@ -249,7 +249,7 @@ SCENARIO(runs) = {
 	.procs = { { "first", take_run }, { "second", take_run }, { "reaper", reap_early } },
 	.setup = setup_runs,
 	.end = end_runs,
-	.check = { { MODEL_SC, 1, 1, 0 }, { MODEL_SC, 2, 0, 0 }, { MODEL_TSO, 1, 0, 1 } },
+	.check = { { MODEL_SC, 1, 1, 0 }, { MODEL_SC, 2, 0, 0 }, { MODEL_TSO, 1, 0, 1 }, { MODEL_WEAK, 1, 0, 1 } },
 	.longer = { { MODEL_SC, 2, 1, 0 }, { MODEL_SC, 1, 2, 0 }, { MODEL_WEAK, 2, 0, 1 } },
 };
 
@@ -294,7 +294,7 @@ SCENARIO(heap_idle) = {
 	.procs = { { "giver", give_back }, { "taker", take_and_write }, { "reaper", reap_early } },
 	.setup = setup_idle,
 	.end = end_three,
-	.check = { { MODEL_SC, 1, 1, 0 }, { MODEL_SC, 2, 0, 0 }, { MODEL_TSO, 1, 0, 1 } },
+	.check = { { MODEL_SC, 1, 1, 0 }, { MODEL_SC, 2, 0, 0 }, { MODEL_TSO, 1, 0, 1 }, { MODEL_WEAK, 1, 0, 1 } },
 	.longer = { { MODEL_SC, 2, 1, 0 }, { MODEL_SC, 1, 2, 0 }, { MODEL_WEAK, 2, 0, 1 } },
 };
 
@@ -318,6 +318,8 @@ static void use_again(struct evr_peer *peer, void *state)
 		block = evr_heap_alloc(&s->heaps[0], BLOCK_SZ);
 		if (!block.ptr)
 			continue;
+		/* No handle comes twice. */
+		MODEL_CHECK(block.handle != s->handle);
 		MODEL_CHECK(!s->kept[0] || block.handle != s->kept[0]);
 		s->kept[0] = block.handle;
 		return;
@@ -368,7 +370,7 @@ SCENARIO(remote_free) = {
 	.procs = { { "owner", use_again }, { "freer", free_remotely }, { "reaper", reap } },
 	.setup = setup_remote,
 	.end = end_remote,
-	.check = { { MODEL_SC, 2, 0, 0 }, { MODEL_SC, 1, 1, 0 }, { MODEL_TSO, 1, 0, 1 } },
+	.check = { { MODEL_SC, 2, 0, 0 }, { MODEL_SC, 1, 1, 0 }, { MODEL_TSO, 1, 0, 1 }, { MODEL_WEAK, 1, 0, 1 } },
 	.longer = { { MODEL_SC, 3, 0, 0 }, { MODEL_SC, 1, 2, 0 }, { MODEL_WEAK, 2, 0, 1 } },
 };
 
@@ -417,10 +419,31 @@ static void setup_adopt(void *state)
 	block_of(s, 0, BLOCK_SZ);
 }
 
+/* Whatever this process can have, it is given once. */
+static void nothing_comes_twice(struct state *s, uint32_t proc)
+{
+	uint64_t handles[32];
+	uint32_t i, nr;
+
+	for (nr = 0; nr < 32; nr++) {
+		handles[nr] = evr_heap_alloc(&s->heaps[proc], BLOCK_SZ).handle;
+		if (!handles[nr])
+			break;
+		for (i = 0; i < nr; i++)
+			MODEL_CHECK(heap_handle_off(handles[i]) != heap_handle_off(handles[nr]));
+		MODEL_CHECK(!s->kept[proc] ||
+			    heap_handle_off(s->kept[proc]) != heap_handle_off(handles[nr]));
+	}
+	while (nr--)
+		MODEL_CHECK(!evr_heap_free(&s->heaps[proc], handles[nr]));
+}
+
 static void end_adopt(void *state)
 {
 	struct state *s = state;
 
+	if (!model_ended(1))
+		nothing_comes_twice(s, 1);
 	MODEL_CHECK(!s->kept[1] || s->kept[1] != s->kept[2]);
 	MODEL_CHECK(s->kept[1] != s->handle && s->kept[2] != s->handle);
 	if (!model_ended(1))
@@ -438,8 +461,8 @@ SCENARIO(heap_adopt) = {
 		   { "reaper", reap_late } },
 	.setup = setup_adopt,
 	.end = end_adopt,
-	.check = { { MODEL_SC, 1, 0, 0 }, { MODEL_TSO, 1, 0, 1 } },
-	.longer = { { MODEL_SC, 1, 1, 0 }, { MODEL_SC, 1, 2, 0 }, { MODEL_WEAK, 2, 0, 1 } },
+	.check = { { MODEL_SC, 1, 0, 0 }, { MODEL_TSO, 1, 0, 1 }, { MODEL_WEAK, 1, 0, 1 } },
+	.longer = { { MODEL_SC, 1, 1, 0 }, { MODEL_SC, 1, 2, 0 }, { MODEL_WEAK, 2, 0, 1 }, { MODEL_SC, 2, 0, 0 } },
 };
 
 SCENARIO(heap_adopt_two) = {
