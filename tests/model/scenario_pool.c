@@ -126,7 +126,7 @@ SCENARIO(pool_alloc) = {
 	.procs = { { "first", alloc_and_free }, { "second", alloc_and_free }, { "reaper", reap } },
 	.setup = setup_one,
 	.end = books_are_right,
-	.check = { { MODEL_SC, 2, 0, 0 }, { MODEL_SC, 1, 1, 0 }, { MODEL_TSO, 1, 0, 1 } },
+	.check = { { MODEL_SC, 2, 0, 0 }, { MODEL_SC, 1, 1, 0 }, { MODEL_TSO, 1, 0, 1 }, { MODEL_WEAK, 1, 0, 1 } },
 	.longer = { { MODEL_SC, 3, 0, 0 }, { MODEL_SC, 2, 1, 0 }, { MODEL_WEAK, 2, 0, 2 } },
 };
 
@@ -285,7 +285,7 @@ SCENARIO(pool_transfer) = {
 	.procs = { { "sender", send }, { "receiver", receive }, { "reaper", reap } },
 	.setup = setup_transfer,
 	.end = books_are_right,
-	.check = { { MODEL_SC, 2, 1, 0 }, { MODEL_TSO, 1, 1, 1 } },
+	.check = { { MODEL_SC, 2, 1, 0 }, { MODEL_TSO, 1, 1, 1 }, { MODEL_WEAK, 1, 0, 1 } },
 	.longer = { { MODEL_SC, 3, 1, 0 }, { MODEL_SC, 2, 2, 0 }, { MODEL_WEAK, 2, 1, 1 } },
 };
 

@@ -109,7 +109,7 @@ SCENARIO(reapers_die) = {
 	.procs = { { "victim", hold_and_create }, { "reaper", reap }, { "second", reap } },
 	.setup = setup,
 	.end = settled_once,
-	.check = { { MODEL_SC, 1, 2, 0 } },
+	.check = { { MODEL_SC, 1, 2, 0 }, { MODEL_TSO, 1, 1, 1 } },
 	.longer = { { MODEL_SC, 1, 3, 0 }, { MODEL_SC, 2, 2, 0 } },
 };
 
