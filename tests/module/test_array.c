@@ -41,7 +41,8 @@ static char *make_pages(void)
 			   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	EV_CHECK(pages != MAP_FAILED);
-	EV_EQ(munmap(pages + ROOM, EV_PAGE), 0);
+	/* Not unmapped: a ring would come to lie there. */
+	EV_EQ(mprotect(pages + ROOM, EV_PAGE, PROT_NONE), 0);
 	poison(pages, ROOM);
 	return pages;
 }
@@ -110,7 +111,7 @@ static void array_ends_where_memory_does(void **state)
 		call_with(kind, pages, pages, 1, 0, 1);
 		EV_CHECK(is_poisoned(pages + kind->entry_sz, ROOM - kind->entry_sz));
 	}
-	munmap(pages, ROOM);
+	munmap(pages, ROOM + EV_PAGE);
 }
 
 static void array_that_cannot_be_written_or_wraps_is_refused(void **state)
@@ -126,7 +127,7 @@ static void array_that_cannot_be_written_or_wraps_is_refused(void **state)
 		call_with(&kinds[i], NULL, (void *)-1L, 1, -EFAULT, 0);
 		call_with(&kinds[i], NULL, (void *)0x00007ffffffff000UL, 1, -EFAULT, 0);
 	}
-	munmap(pages, ROOM);
+	munmap(pages, ROOM + EV_PAGE);
 }
 
 /* --- bells ------------------------------------------------------------------------------ */
@@ -197,7 +198,7 @@ static void array_of_bells_ends_where_memory_does(void **state)
 		EV_EQ(results_of(bell, nrs[i]) > 0, bits_of(s.other.fd) == 1);
 	}
 	stage_fini(&s);
-	munmap(pages, ROOM);
+	munmap(pages, ROOM + EV_PAGE);
 }
 
 static void array_of_bells_whose_results_are_lost_is_refused(void **state)
@@ -216,7 +217,7 @@ static void array_of_bells_whose_results_are_lost_is_refused(void **state)
 	EV_EQ(ring_many(s.self.fd, (void *)-1L, 1), -EFAULT);
 	EV_EQ(bits_of(s.other.fd), 0);
 	stage_fini(&s);
-	munmap(pages, ROOM);
+	munmap(pages, ROOM + EV_PAGE);
 }
 
 /* --- io_uring ----------------------------------------------------------------------------- */
@@ -240,7 +241,7 @@ static void array_of_uring_ring_ends_where_memory_does(void **state)
 	EV_EQ(uring_result(&ring, 3), -EFAULT);
 	io_uring_queue_exit(&ring);
 	stage_fini(&s);
-	munmap(pages, ROOM);
+	munmap(pages, ROOM + EV_PAGE);
 }
 
 /* A wait that lies in sz bytes and says that it has size of them. */
@@ -297,7 +298,7 @@ static void array_of_uring_wait_obeys_the_rules_of_sizes(void **state)
 	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
 		EV_EQ(wait_of(&s, pages, cases[i].mapped, cases[i].size), cases[i].err);
 	stage_fini(&s);
-	munmap(pages, ROOM);
+	munmap(pages, ROOM + EV_PAGE);
 }
 
 int main(void)

@@ -302,12 +302,12 @@ static int delete_module_soon(void)
 	return ret;
 }
 
-static void insert_module(void)
+static void insert_module(const char *parameters)
 {
 	int fd = open(MODULE_FILE, O_RDONLY | O_CLOEXEC);
 
 	EV_CHECK(fd >= 0);
-	EV_EQ(syscall(SYS_finit_module, fd, "", 0), 0);
+	EV_EQ(syscall(SYS_finit_module, fd, parameters, 0), 0);
 	close(fd);
 	EV_EQ(chown(EVERING_DEVICE, 0, GROUP_EVERING), 0);
 	EV_EQ(chmod(EVERING_DEVICE, 0660), 0);
@@ -356,7 +356,7 @@ static void lifetime_of_module_covers_everything_open(void **state)
 	close(seg);
 	EV_EQ(delete_module_soon(), 0);
 	EV_EQ(access(EVERING_DEVICE, F_OK), -1);
-	insert_module();
+	insert_module("");
 	EV_EQ(ev_info().segments, 0);
 }
 
@@ -375,8 +375,51 @@ static void lifetime_of_pinned_page_outlives_the_module(void **state)
 	EV_EQ(delete_module_soon(), 0);
 	expect_pinned_page(fd);
 	close(fd);
-	insert_module();
+	insert_module("");
 	EV_EQ(ev_info().total_bytes, 0);
+}
+
+/* Incarnations never wrap: a slot that has had its last one is nobody's any more. */
+static void lifetime_of_slot_ends_with_its_incarnations(void **state)
+{
+	struct ev_shape shape = { .peer_size = EV_PAGE, .peers_max = 3 };
+	const struct evering_status_header *status;
+	struct ev_peer keeper, peer;
+	uint64_t i;
+	int seg;
+
+	(void)state;
+	if (access(MODULE_FILE, R_OK))
+		skip();
+	EV_EQ(delete_module_soon(), 0);
+	insert_module("incarnation_max=2");
+	EV_EQ(ev_parameter("incarnation_max"), 2);
+	seg = ev_create(&shape);
+	EV_EQ(ev_try_attach(seg, 0, 2, &keeper), 0);
+	status = ev_status(keeper.fd);
+	for (i = 1; i <= 2; i++) {
+		EV_EQ(ev_try_attach(seg, 0, 0, &peer), 0);
+		EV_EQ(peer.incarnation, i);
+		close(peer.fd);
+		EV_EQ(ev_try_attach(seg, 0, 0, &peer), -EBUSY);
+		EV_EQ(ev_reaped(keeper.fd, 0, i), 0);
+		EV_EQ(ev_state(status, 0), i == 1 ? EVERING_PEER_FREE : EVERING_PEER_RETIRED);
+		/* An observer's slot has nothing to wait for. */
+		EV_EQ(ev_try_attach(seg, EVERING_ATTACH_F_OBSERVER, 1, &peer), 0);
+		close(peer.fd);
+		EV_EQ(ev_state(status, 1), i == 1 ? EVERING_PEER_FREE : EVERING_PEER_RETIRED);
+	}
+	EV_EQ(peer_entry(seg, 0).state, EVERING_PEER_RETIRED);
+	EV_EQ(peer_entry(seg, 0).incarnation, 2);
+	EV_EQ(ev_try_attach(seg, 0, 0, &peer), -EBUSY);
+	EV_EQ(ev_try_attach(seg, 0, EVERING_SLOT_ANY, &peer), -EUSERS);
+	EV_EQ(ev_ring(keeper.fd, 0, 2, 1), -ESTALE);
+	EV_EQ(ev_reaped(keeper.fd, 0, 2), -ESTALE);
+	munmap((void *)(uintptr_t)status, ev_segment_info(seg).status_size);
+	close(keeper.fd);
+	close(seg);
+	EV_EQ(delete_module_soon(), 0);
+	insert_module("");
 }
 
 int main(void)
@@ -390,6 +433,7 @@ int main(void)
 		cmocka_unit_test(lifetime_of_kept_segment_ends_by_unpublish),
 		cmocka_unit_test(lifetime_of_module_covers_everything_open),
 		cmocka_unit_test(lifetime_of_pinned_page_outlives_the_module),
+		cmocka_unit_test(lifetime_of_slot_ends_with_its_incarnations),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -204,8 +204,9 @@ static void seen_segments_are_listed_for_root(void **state)
 	EV_EQ(file.st_mode & 07777, 0400);
 	EV_EQ(file.st_uid, 0);
 	EV_CHECK(read_text(DEBUGFS "segments"));
-	snprintf(line, sizeof(line), "\n%llu %llu %d/4 0 %d\n", (unsigned long long)info.segment_id,
-		 (unsigned long long)info.segment_size, SCENE_PEERS, getuid());
+	snprintf(line, sizeof(line), "\n%llu %llu %d/4 0x0 %d\n",
+		 (unsigned long long)info.segment_id, (unsigned long long)info.segment_size,
+		 SCENE_PEERS, getuid());
 	expect_line("%s", line);
 }
 
@@ -279,17 +280,17 @@ static void seen_every_event_is_traced(void **state)
 		"evering_ring: segment=%llu from=%u slot=%u incarnation=%llu bits=0x6 result=%d\n",
 		id, a.slot, b.slot, (unsigned long long)b.incarnation + 9, -ESTALE);
 	expect_line("evering_wait: segment=%llu slot=%u mask=0x2 bits=0x2 result=0\n", id, b.slot);
-	expect_line("evering_wait: segment=%llu slot=%u mask=0x8 bits=0 result=%d\n", id, b.slot,
+	expect_line("evering_wait: segment=%llu slot=%u mask=0x8 bits=0x0 result=%d\n", id, b.slot,
 		    -ETIMEDOUT);
 	expect_line("evering_grow: segment=%llu bytes=%llu\n", id, (unsigned long long)EV_BLOCK);
 	expect_line("evering_revoke: segment=%llu slot=2 incarnation=1 ", id);
-	expect_line("evering_death: segment=%llu slot=2 incarnation=1 reason=%d status=0\n", id,
+	expect_line("evering_death: segment=%llu slot=2 incarnation=1 reason=%d status=0x0\n", id,
 		    EVERING_EXIT_REVOKE);
 	expect_line("evering_detach: segment=%llu slot=%u ", id, b.slot);
-	expect_line("evering_death: segment=%llu slot=%u incarnation=%llu reason=%d status=0\n", id,
-		    b.slot, (unsigned long long)b.incarnation, EVERING_EXIT_DETACH);
-	expect_line("evering_death: segment=%llu slot=%u incarnation=%llu reason=%d status=0\n", id,
-		    a.slot, (unsigned long long)a.incarnation, EVERING_EXIT_CLOSE);
+	expect_line("evering_death: segment=%llu slot=%u incarnation=%llu reason=%d status=0x0\n",
+		    id, b.slot, (unsigned long long)b.incarnation, EVERING_EXIT_DETACH);
+	expect_line("evering_death: segment=%llu slot=%u incarnation=%llu reason=%d status=0x0\n",
+		    id, a.slot, (unsigned long long)a.incarnation, EVERING_EXIT_CLOSE);
 }
 
 /* --- the log ------------------------------------------------------------------------------ */
