@@ -442,6 +442,45 @@ int evr_channel_recv_wait(struct evr_channel *ch, struct evr_waiter *waiter, str
 	}
 }
 
+int evr_channel_recv_sized(struct evr_channel *ch, void *to, uint64_t sz, uint64_t *tag)
+{
+	struct evr_message m;
+	int err = evr_channel_recv(ch, &m);
+
+	if (err)
+		return err;
+	if (tag)
+		*tag = m.tag;
+	if (m.sz != sz)
+		err = evr_fail(-EMSGSIZE, "channel '%s': a message of %llu bytes, not %llu",
+			       ch->rx[0].lane.object.name, (unsigned long long)m.sz,
+			       (unsigned long long)sz);
+	else if (sz)
+		evr_copy_out(to, m.data, sz);
+	/* Of whom it was is known after it was read. */
+	if (!err && !evr_channel_vouch(ch)) {
+		err = evr_channel_error(evr_channel_look(ch, ch->rx));
+		err = err ? err : -EBADMSG;
+	}
+	evr_channel_release(ch, &m);
+	return err;
+}
+
+int evr_channel_recv_sized_wait(struct evr_channel *ch, struct evr_waiter *waiter, void *to,
+				uint64_t sz, uint64_t *tag, uint64_t deadline_ns)
+{
+	int err;
+
+	for (;;) {
+		err = evr_channel_recv_sized(ch, to, sz, tag);
+		if (err != -EAGAIN && err != -ENOTCONN)
+			return err;
+		err = evr_channel_wait_any(&ch, 1, 0, waiter, deadline_ns);
+		if (err < 0)
+			return err;
+	}
+}
+
 int evr_channel_shutdown(struct evr_channel *ch, uint32_t how)
 {
 	if (!how || how & ~(uint32_t)(EVR_SHUT_SEND | EVR_SHUT_RECV))

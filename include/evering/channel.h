@@ -362,6 +362,21 @@ EVR_API int evr_channel_recv_many(struct evr_channel *ch, struct evr_message *ms
 EVR_API int evr_channel_recv_wait(struct evr_channel *ch, struct evr_waiter *waiter,
 				  struct evr_message *m, uint64_t deadline_ns);
 
+/**
+ * evr_channel_recv_sized() - take the next message, copy it out and release it
+ * @to: room for @sz bytes; written to only on success
+ * @tag: out, unless NULL; set when a message was taken
+ *
+ * Return: 0; as evr_channel_recv(); -EMSGSIZE it has not @sz bytes, and is released all the same.
+ * In an isolated segment what was copied is the sender's own: evr_channel_vouch() has said so;
+ * else the message is gone, and it returns why (-EPIPE, -EOWNERDEAD, -EBADMSG).
+ */
+EVR_API int evr_channel_recv_sized(struct evr_channel *ch, void *to, uint64_t sz, uint64_t *tag);
+
+/* evr_channel_recv_sized_wait() - wait for one. Return: also -ETIMEDOUT; -EINTR. */
+EVR_API int evr_channel_recv_sized_wait(struct evr_channel *ch, struct evr_waiter *waiter, void *to,
+					uint64_t sz, uint64_t *tag, uint64_t deadline_ns);
+
 /*
  * evr_channel_peek() - see the message that evr_channel_recv() would take, and leave it;
  * it needs no release. Return: as evr_channel_recv().
@@ -449,6 +464,94 @@ static inline uint64_t evr_channel_inline_max(const struct evr_channel *ch)
 {
 	return ch->geometry.inline_max;
 }
+
+/*
+ * EVR_CHANNEL_DEFINE_TAGGED() - a channel whose messages are of one type each way: NAME_create(),
+ * _open(), _close(), _send(), _send_wait(), _reserve(), _commit(), _recv(), _recv_wait(). All else
+ * is evr_channel_*() of the member ch.
+ * @name: prefix of the functions and the struct.
+ * @type: complete, trivially copyable, aligned to at most 16. It may hold no pointer.
+ * @tag: uint64_t constant, not 0, that stands for this type and its version.
+ *
+ * NAME_create() takes options as evr_channel_create() does, with the tag set, and inline_max so
+ * that a message fits in a frame. NAME_recv() refuses a message of another size: -EMSGSIZE.
+ */
+#define EVR_CHANNEL_DEFINE_TAGGED(name, type, tag)                                                \
+	EVR_STATIC_ASSERT(sizeof(type) <= 1U << 30, "message too large for a channel");           \
+	EVR_STATIC_ASSERT(EVR_CHANNEL_ALIGNOF(type) <= EVR_FRAME_HEADER_SZ, "message alignment"); \
+	EVR_STATIC_ASSERT((tag) != 0, "tag 0 stands for any type");                               \
+	struct name {                                                                             \
+		struct evr_channel ch;                                                            \
+	};                                                                                        \
+	__attribute__((unused)) static inline int name##_create(                                  \
+		struct evr_peer *peer, const char *object,                                        \
+		const struct evr_channel_options *options)                                        \
+	{                                                                                         \
+		struct evr_channel_options o = { sizeof(o), 0, 0, 0, 0, 0, 0, NULL };             \
+		if (options)                                                                      \
+			o = *options;                                                             \
+		o.type_tag = (tag);                                                               \
+		if (o.inline_max < sizeof(type) && (o.inline_max || sizeof(type) > 1024))         \
+			o.inline_max = sizeof(type);                                              \
+		return evr_channel_create(peer, object, &o);                                      \
+	}                                                                                         \
+	__attribute__((unused)) static inline int name##_open(struct name *c,                     \
+							      struct evr_peer *peer,              \
+							      const char *object,                 \
+							      enum evr_channel_role role)         \
+	{                                                                                         \
+		return evr_channel_open(&c->ch, peer, object, role, (tag));                       \
+	}                                                                                         \
+	__attribute__((unused)) static inline void name##_close(struct name *c)                   \
+	{                                                                                         \
+		evr_channel_close(&c->ch);                                                        \
+	}                                                                                         \
+	__attribute__((unused)) static inline int name##_send(struct name *c, const type *v,      \
+							      uint64_t msg_tag)                   \
+	{                                                                                         \
+		return evr_channel_send(&c->ch, v, sizeof(type), msg_tag);                        \
+	}                                                                                         \
+	__attribute__((unused)) static inline int name##_send_wait(                               \
+		struct name *c, struct evr_waiter *w, const type *v, uint64_t msg_tag,            \
+		uint64_t until)                                                                   \
+	{                                                                                         \
+		struct evr_message m = {                                                          \
+			(void *)(uintptr_t)v, sizeof(type), msg_tag, 0, 0, 0, 0, 0                \
+		};                                                                                \
+		return evr_channel_send_wait(&c->ch, w, &m, until);                               \
+	}                                                                                         \
+	__attribute__((unused)) static inline int name##_reserve(struct name *c, type **out)      \
+	{                                                                                         \
+		void *at;                                                                         \
+		int err = evr_channel_reserve(&c->ch, sizeof(type), &at);                         \
+		*out = (type *)at;                                                                \
+		return err;                                                                       \
+	}                                                                                         \
+	__attribute__((unused)) static inline int name##_commit(struct name *c, uint64_t msg_tag) \
+	{                                                                                         \
+		return evr_channel_commit(&c->ch, sizeof(type), msg_tag);                         \
+	}                                                                                         \
+	__attribute__((unused)) static inline int name##_recv(struct name *c, type *v,            \
+							      uint64_t *msg_tag)                  \
+	{                                                                                         \
+		return evr_channel_recv_sized(&c->ch, v, sizeof(type), msg_tag);                  \
+	}                                                                                         \
+	__attribute__((unused)) static inline int name##_recv_wait(                               \
+		struct name *c, struct evr_waiter *w, type *v, uint64_t *msg_tag, uint64_t until) \
+	{                                                                                         \
+		return evr_channel_recv_sized_wait(&c->ch, w, v, sizeof(type), msg_tag, until);   \
+	}
+
+/* EVR_CHANNEL_DEFINE() - the same with a tag that tells types apart by size and alignment only. */
+#define EVR_CHANNEL_DEFINE(name, type) \
+	EVR_CHANNEL_DEFINE_TAGGED(     \
+		name, type, 1ULL << 60 | (uint64_t)EVR_CHANNEL_ALIGNOF(type) << 32 | sizeof(type))
+
+#ifdef __cplusplus
+#define EVR_CHANNEL_ALIGNOF(type) alignof(type)
+#else
+#define EVR_CHANNEL_ALIGNOF(type) _Alignof(type)
+#endif
 
 #ifdef __cplusplus
 }

@@ -363,6 +363,67 @@ static void channel_half_close_leaves_the_other_half(void **state)
 	evr_waiter_fini(&w);
 }
 
+struct reading {
+	uint64_t at_ns;
+	double volts[20];
+};
+
+EVR_CHANNEL_DEFINE(readings, struct reading)
+EVR_CHANNEL_DEFINE_TAGGED(readings_2, struct reading, 2)
+
+static void channel_of_one_type_takes_no_other(void **state)
+{
+	struct evr_channel_options options = { .struct_sz = sizeof(options), .inline_max = 40 };
+	struct reading in = { .at_ns = 7, .volts = { 1, 2, 3 } }, out, *at;
+	struct pair *pair = *state;
+	struct readings_2 other;
+	struct evr_waiter waiter;
+	struct readings a, b;
+	uint64_t tag = 99;
+
+	assert_int_equal(evr_waiter_init(&waiter, pair->peer, EVR_WAIT_SLEEP), 0);
+	assert_int_equal(readings_create(pair->peer, "r", &options), 0);
+	assert_int_equal(readings_2_open(&other, pair->peer, "r", EVR_CHANNEL_A), -EINVAL);
+	assert_int_equal(readings_open(&a, pair->peer, "r", EVR_CHANNEL_A), 0);
+	assert_int_equal(readings_open(&b, pair->peer, "r", EVR_CHANNEL_B), 0);
+	assert_true(evr_channel_inline_max(&a.ch) == sizeof(in));
+	memset(&out, 0x5a, sizeof(out));
+	assert_int_equal(readings_recv(&b, &out, &tag), -EAGAIN);
+	assert_true(tag == 99);
+	assert_int_equal(readings_send(&a, &in, 5), 0);
+	in.at_ns = 8;
+	assert_int_equal(readings_send_wait(&a, &waiter, &in, 6, pair_deadline()), 0);
+	assert_int_equal(readings_reserve(&a, &at), 0);
+	assert_true((uintptr_t)at % _Alignof(struct reading) == 0);
+	in.at_ns = 9;
+	*at = in;
+	assert_int_equal(readings_commit(&a, 7), 0);
+	for (in.at_ns = 7; in.at_ns <= 9; in.at_ns++) {
+		memset(&out, 0x5a, sizeof(out));
+		assert_int_equal(in.at_ns == 8 ? readings_recv_wait(&b, &waiter, &out, &tag,
+								    pair_deadline()) :
+						 readings_recv(&b, &out, &tag),
+				 0);
+		assert_memory_equal(&out, &in, sizeof(in));
+		assert_true(tag == in.at_ns - 2);
+	}
+	/* Of another size: one less, one more; gone, and nothing is written. */
+	memset(&out, 0x5a, sizeof(out));
+	assert_int_equal(evr_channel_send(&a.ch, &in, sizeof(in) - 1, 1), 0);
+	assert_int_equal(readings_recv(&b, &out, &tag), -EMSGSIZE);
+	assert_true(tag == 1 && ((unsigned char *)&out)[0] == 0x5a);
+	assert_int_equal(evr_channel_send(&a.ch, &in, 0, 2), 0);
+	assert_int_equal(readings_recv(&b, &out, NULL), -EMSGSIZE);
+	assert_int_equal(readings_send(&a, &in, 3), 0);
+	assert_int_equal(readings_recv(&b, &out, NULL), 0);
+	assert_int_equal(readings_recv_wait(&b, &waiter, &out, NULL, 1), -ETIMEDOUT);
+	readings_close(&a);
+	assert_int_equal(readings_recv_wait(&b, &waiter, &out, NULL, pair_deadline()), -EPIPE);
+	readings_close(&b);
+	assert_int_equal(readings_recv(&b, &out, NULL), -EPIPE);
+	evr_waiter_fini(&waiter);
+}
+
 static void channel_session_has_nothing_of_the_last_one(void **state)
 {
 	struct pair *pair = *state;
@@ -445,6 +506,7 @@ int main(void)
 		CASE(channel_credit_bounds_what_is_unreleased),
 		CASE(channel_less_credit_is_seen_after_some_messages),
 		CASE(channel_half_close_leaves_the_other_half),
+		CASE(channel_of_one_type_takes_no_other),
 		CASE(channel_session_has_nothing_of_the_last_one),
 		CASE(channel_sender_that_came_and_went_is_heard),
 	};
