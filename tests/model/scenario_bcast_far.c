@@ -228,7 +228,7 @@ SCENARIO(bcast_far_hostile) = {
 	.setup = setup_hostile,
 	.end = honest_has_all,
 	.check = { { MODEL_SC, 2, 0, 0 } },
-	.longer = { { MODEL_SC, 3, 0, 0 } },
+	.longer = { { MODEL_SC, 3, 0, 0, .sample = 26 } },
 };
 
 /* A subscriber is gone, and its slot another's, who says that all of it is as it was. */

@@ -90,9 +90,9 @@ SCENARIO(bcast_reliable) = {
 		   { MODEL_SC, 1, 1, 0 },
 		   { MODEL_TSO, 1, 0, 2 },
 		   { MODEL_WEAK, 1, 0, 2 } },
-	.longer = { { MODEL_SC, 4, 0, 0 },
-		    { MODEL_SC, 3, 1, 0 },
-		    { MODEL_SC, 2, 2, 0 },
+	.longer = { { MODEL_SC, 4, 0, 0, .sample = 17 },
+		    { MODEL_SC, 3, 1, 0, .sample = 9 },
+		    { MODEL_SC, 2, 2, 0, .sample = 8 },
 		    { MODEL_TSO, 3, 0, 2 },
 		    { MODEL_WEAK, 2, 0, 2 } },
 };
@@ -127,7 +127,7 @@ SCENARIO(bcast_sleep) = {
 		   { MODEL_WEAK, 1, 0, 2 } },
 	.longer = { { MODEL_SC, 4, 0, 0 },
 		    { MODEL_SC, 2, 1, 0 },
-		    { MODEL_SC, 3, 1, 0 },
+		    { MODEL_SC, 3, 1, 0, .sample = 16 },
 		    { MODEL_TSO, 3, 0, 3 },
 		    { MODEL_WEAK, 3, 0, 2 } },
 };

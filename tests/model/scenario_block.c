@@ -227,7 +227,9 @@ SCENARIO(block_send_recv) = {
 	.setup = setup_two,
 	.end = all_arrived,
 	.check = { { MODEL_SC, 2, 0, 0 }, { MODEL_TSO, 1, 0, 1 }, { MODEL_WEAK, 1, 0, 1 } },
-	.longer = { { MODEL_SC, 3, 0, 0 }, { MODEL_TSO, 2, 0, 2 }, { MODEL_WEAK, 2, 0, 2 } },
+	.longer = { { MODEL_SC, 3, 0, 0 },
+		    { MODEL_TSO, 2, 0, 2 },
+		    { MODEL_WEAK, 2, 0, 2, .sample = 4 } },
 };
 
 SCENARIO(block_dies) = {
@@ -238,7 +240,9 @@ SCENARIO(block_dies) = {
 	.setup = setup_one,
 	.end = all_arrived,
 	.check = { { MODEL_SC, 1, 1, 0 } },
-	.longer = { { MODEL_SC, 2, 1, 0 }, { MODEL_SC, 1, 2, 0 }, { MODEL_WEAK, 1, 1, 1 } },
+	.longer = { { MODEL_SC, 2, 1, 0 },
+		    { MODEL_SC, 1, 2, 0, .sample = 2 },
+		    { MODEL_WEAK, 1, 1, 1 } },
 };
 
 /* A receiver that goes before all has come: the rest comes back, or is freed by who reaps the sender. */
@@ -306,10 +310,10 @@ SCENARIO(block_reaped) = {
 		   { "reaper", reap, .immortal = true } },
 	.setup = setup_one,
 	.end = books_are_right,
-	.longer = { { MODEL_SC, 1, 1, 0 },
-		    { MODEL_SC, 2, 1, 0 },
-		    { MODEL_SC, 1, 2, 0 },
-		    { MODEL_WEAK, 1, 1, 1 } },
+	.longer = { { MODEL_SC, 1, 1, 0, .sample = 2 },
+		    { MODEL_SC, 2, 1, 0, .sample = 5 },
+		    { MODEL_SC, 1, 2, 0, .sample = 6 },
+		    { MODEL_WEAK, 1, 1, 1, .sample = 2 } },
 };
 
 /* What does not fit in a frame is copied into a block by the send itself. */
@@ -352,7 +356,9 @@ SCENARIO(block_copy) = {
 	.setup = setup_copy,
 	.end = all_arrived,
 	.check = { { MODEL_SC, 1, 1, 0 } },
-	.longer = { { MODEL_SC, 2, 1, 0 }, { MODEL_SC, 1, 2, 0 }, { MODEL_WEAK, 1, 1, 1 } },
+	.longer = { { MODEL_SC, 2, 1, 0 },
+		    { MODEL_SC, 1, 2, 0, .sample = 3 },
+		    { MODEL_WEAK, 1, 1, 1 } },
 };
 
 SCENARIO(block_copy_reaped) = {
@@ -364,7 +370,7 @@ SCENARIO(block_copy_reaped) = {
 		   { "reaper", reap, .immortal = true } },
 	.setup = setup_copy,
 	.end = all_arrived,
-	.longer = { { MODEL_SC, 1, 1, 0 }, { MODEL_SC, 2, 1, 0 } },
+	.longer = { { MODEL_SC, 1, 1, 0 }, { MODEL_SC, 2, 1, 0, .sample = 6 } },
 };
 
 /* The next receiver comes as soon as it may: what was sent to the last one it does not receive. */

@@ -294,7 +294,9 @@ SCENARIO(takeover) = {
 	.setup = setup,
 	.end = settled,
 	.check = { { MODEL_SC, 1, 1, 0 } },
-	.longer = { { MODEL_SC, 2, 1, 0 }, { MODEL_SC, 1, 2, 0 }, { MODEL_WEAK, 1, 1, 1 } },
+	.longer = { { MODEL_SC, 2, 1, 0, .sample = 15 },
+		    { MODEL_SC, 1, 2, 0 },
+		    { MODEL_WEAK, 1, 1, 1, .sample = 4 } },
 };
 
 /* A producer that lies in headers and position: the consumer stays in the stream. */

@@ -329,7 +329,9 @@ SCENARIO(call_cancel) = {
 	.setup = setup_threads,
 	.end = one_cancelled_or_none,
 	.check = { { MODEL_SC, 2, 0, 0 }, { MODEL_WEAK, 1, 0, 1 } },
-	.longer = { { MODEL_SC, 3, 0, 0 }, { MODEL_TSO, 2, 0, 1 }, { MODEL_WEAK, 2, 0, 1 } },
+	.longer = { { MODEL_SC, 3, 0, 0, .sample = 17 },
+		    { MODEL_TSO, 2, 0, 1 },
+		    { MODEL_WEAK, 2, 0, 1, .sample = 2 } },
 };
 
 /*
@@ -420,7 +422,7 @@ SCENARIO(call_expires) = {
 	.setup = setup_race,
 	.end = each_answer_ended_one_or_came_late,
 	.check = { { MODEL_SC, 2, 0, 0 } },
-	.longer = { { MODEL_SC, 3, 0, 0 }, { MODEL_WEAK, 2, 0, 1 } },
+	.longer = { { MODEL_SC, 3, 0, 0, .sample = 11 }, { MODEL_WEAK, 2, 0, 1 } },
 };
 
 /* The server goes while one thread submits and one completes: one of the two tells of each end. */
@@ -551,7 +553,9 @@ SCENARIO(call_dies) = {
 	.setup = setup_one,
 	.end = left_one_was_told,
 	.check = { { MODEL_SC, 1, 1, 0 } },
-	.longer = { { MODEL_SC, 2, 1, 0 }, { MODEL_SC, 1, 2, 0 }, { MODEL_WEAK, 1, 1, 1 } },
+	.longer = { { MODEL_SC, 2, 1, 0 },
+		    { MODEL_SC, 1, 2, 0, .sample = 7 },
+		    { MODEL_WEAK, 1, 1, 1 } },
 };
 
 SCENARIO(call_server_dies) = {
@@ -622,7 +626,7 @@ SCENARIO(call_server_threads) = {
 	.setup = setup_server_threads,
 	.end = each_was_answered_once,
 	.check = { { MODEL_SC, 2, 0, 0 } },
-	.longer = { { MODEL_SC, 3, 0, 0 } },
+	.longer = { { MODEL_SC, 3, 0, 0, .sample = 2 } },
 };
 
 /* A server that answers what it likes, as often as it likes: each still ends once, as itself. */

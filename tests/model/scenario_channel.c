@@ -265,7 +265,9 @@ SCENARIO(channel_dies) = {
 	.setup = setup_dies,
 	.end = left_one_knows,
 	.check = { { MODEL_SC, 1, 1, 0 } },
-	.longer = { { MODEL_SC, 2, 1, 0 }, { MODEL_SC, 1, 2, 0 }, { MODEL_WEAK, 1, 1, 1 } },
+	.longer = { { MODEL_SC, 2, 1, 0, .sample = 6 },
+		    { MODEL_SC, 1, 2, 0, .sample = 6 },
+		    { MODEL_WEAK, 1, 1, 1 } },
 };
 
 /* Who has released all ends at once, in each way: what was sent is drained all the same. */

@@ -136,7 +136,9 @@ SCENARIO(same_name) = {
 	.setup = setup,
 	.end = same_name_is_of_one,
 	.check = { { MODEL_SC, 2, 0, 0 }, { MODEL_SC, 2, 1, 0 }, { MODEL_WEAK, 2, 0, 1 } },
-	.longer = { { MODEL_SC, 3, 1, 0 }, { MODEL_SC, 2, 2, 0 }, { MODEL_WEAK, 2, 1, 2 } },
+	.longer = { { MODEL_SC, 3, 1, 0, .sample = 2 },
+		    { MODEL_SC, 2, 2, 0, .sample = 4 },
+		    { MODEL_WEAK, 2, 1, 2, .sample = 2 } },
 };
 
 /* The same where admit still names the first entry, in its life before. */
@@ -158,7 +160,9 @@ SCENARIO(reused) = {
 	.setup = setup_reused,
 	.end = same_name_is_of_one,
 	.check = { { MODEL_SC, 2, 0, 0 }, { MODEL_SC, 1, 1, 0 }, { MODEL_WEAK, 2, 0, 1 } },
-	.longer = { { MODEL_SC, 3, 1, 0 }, { MODEL_SC, 2, 2, 0 }, { MODEL_WEAK, 2, 1, 1 } },
+	.longer = { { MODEL_SC, 3, 1, 0, .sample = 2 },
+		    { MODEL_SC, 2, 2, 0, .sample = 2 },
+		    { MODEL_WEAK, 2, 1, 1 } },
 };
 
 /* Two names: both, and side by side. A third process reaps as soon as one has died. */
@@ -220,7 +224,7 @@ SCENARIO(two_names) = {
 	.longer = { { MODEL_SC, 3, 0, 0 },
 		    { MODEL_SC, 2, 1, 0 },
 		    { MODEL_SC, 1, 2, 0 },
-		    { MODEL_SC, 1, 3, 0 },
+		    { MODEL_SC, 1, 3, 0, .sample = 11 },
 		    { MODEL_WEAK, 2, 1, 1 } },
 };
 

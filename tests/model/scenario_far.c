@@ -296,7 +296,9 @@ SCENARIO(far_meet_dies) = {
 	.setup = setup_halves,
 	.end = left_one_knows,
 	.check = { { MODEL_SC, 1, 1, 0 } },
-	.longer = { { MODEL_SC, 2, 1, 0 }, { MODEL_SC, 1, 2, 0 }, { MODEL_WEAK, 1, 1, 1 } },
+	.longer = { { MODEL_SC, 2, 1, 0 },
+		    { MODEL_SC, 1, 2, 0, .sample = 9 },
+		    { MODEL_WEAK, 1, 1, 1 } },
 };
 
 /*

@@ -231,7 +231,9 @@ SCENARIO(halves_dies) = {
 	.setup = setup_met_one,
 	.end = all_is_back,
 	.check = { { MODEL_SC, 1, 1, 0 } },
-	.longer = { { MODEL_SC, 2, 1, 0 }, { MODEL_SC, 1, 2, 0 }, { MODEL_WEAK, 1, 1, 1 } },
+	.longer = { { MODEL_SC, 2, 1, 0 },
+		    { MODEL_SC, 1, 2, 0, .sample = 2 },
+		    { MODEL_WEAK, 1, 1, 1 } },
 };
 
 /* Who has given all back ends at once: it is drained all the same. */
@@ -370,7 +372,9 @@ SCENARIO(halves_meet_dies) = {
 	.procs = { { "sender", come_and_send }, { "receiver", come_and_recv } },
 	.setup = setup_apart,
 	.end = left_one_knows,
-	.longer = { { MODEL_SC, 1, 1, 0 }, { MODEL_SC, 2, 1, 0 }, { MODEL_WEAK, 1, 1, 1 } },
+	.longer = { { MODEL_SC, 1, 1, 0 },
+		    { MODEL_SC, 2, 1, 0, .sample = 4 },
+		    { MODEL_WEAK, 1, 1, 1, .sample = 3 } },
 };
 
 /* Whatever a borrower says: the lender comes to an end, and has its blocks when the session is over. */

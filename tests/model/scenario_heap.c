@@ -209,7 +209,9 @@ SCENARIO(heap_idle) = {
 	.setup = setup_idle,
 	.end = end_three,
 	.check = { { MODEL_SC, 1, 1, 0 }, { MODEL_SC, 2, 0, 0 }, { MODEL_TSO, 1, 0, 1 }, { MODEL_WEAK, 1, 0, 1 } },
-	.longer = { { MODEL_SC, 2, 1, 0 }, { MODEL_SC, 1, 2, 0 }, { MODEL_WEAK, 2, 0, 1 } },
+	.longer = { { MODEL_SC, 2, 1, 0 },
+		    { MODEL_SC, 1, 2, 0, .sample = 2 },
+		    { MODEL_WEAK, 2, 0, 1 } },
 };
 
 /* One frees another's blocks, while that one takes them into its store again. */
@@ -285,7 +287,9 @@ SCENARIO(remote_free) = {
 	.setup = setup_remote,
 	.end = end_remote,
 	.check = { { MODEL_SC, 2, 0, 0 }, { MODEL_SC, 1, 1, 0 }, { MODEL_TSO, 1, 0, 1 }, { MODEL_WEAK, 1, 0, 1 } },
-	.longer = { { MODEL_SC, 3, 0, 0 }, { MODEL_SC, 1, 2, 0 }, { MODEL_WEAK, 2, 0, 1 } },
+	.longer = { { MODEL_SC, 3, 0, 0, .sample = 2 },
+		    { MODEL_SC, 1, 2, 0, .sample = 7 },
+		    { MODEL_WEAK, 2, 0, 1 } },
 };
 
 /* A dead one's slab, with a block of a living one in it, between two who want to adopt it. */
@@ -376,7 +380,10 @@ SCENARIO(heap_adopt) = {
 	.setup = setup_adopt,
 	.end = end_adopt,
 	.check = { { MODEL_SC, 1, 0, 0 }, { MODEL_TSO, 1, 0, 1 }, { MODEL_WEAK, 1, 0, 1 } },
-	.longer = { { MODEL_SC, 1, 1, 0 }, { MODEL_SC, 1, 2, 0 }, { MODEL_WEAK, 2, 0, 1 }, { MODEL_SC, 2, 0, 0 } },
+	.longer = { { MODEL_SC, 1, 1, 0 },
+		    { MODEL_SC, 1, 2, 0 },
+		    { MODEL_WEAK, 2, 0, 1, .sample = 2 },
+		    { MODEL_SC, 2, 0, 0 } },
 };
 
 SCENARIO(heap_adopt_two) = {

@@ -171,7 +171,9 @@ SCENARIO(inbox_join) = {
 	.procs = { { "sender", join_and_send }, { "idle", idle }, { "receiver", wait_for_all } },
 	.setup = setup_apart,
 	.check = { { MODEL_SC, 2, 0, 0 }, { MODEL_TSO, 1, 0, 2 }, { MODEL_WEAK, 1, 0, 1 } },
-	.longer = { { MODEL_SC, 3, 0, 0 }, { MODEL_TSO, 2, 0, 2 }, { MODEL_WEAK, 2, 0, 2 } },
+	.longer = { { MODEL_SC, 3, 0, 0, .sample = 12 },
+		    { MODEL_TSO, 2, 0, 2 },
+		    { MODEL_WEAK, 2, 0, 2 } },
 };
 
 /* Whoever dies: what the living have sent arrives, and the inbox serves the next receiver. */
@@ -231,7 +233,9 @@ SCENARIO(inbox_dies) = {
 	.setup = setup_alone,
 	.end = all_arrived,
 	.check = { { MODEL_SC, 1, 1, 0 } },
-	.longer = { { MODEL_SC, 2, 1, 0 }, { MODEL_SC, 1, 2, 0 }, { MODEL_WEAK, 1, 1, 1 } },
+	.longer = { { MODEL_SC, 2, 1, 0, .sample = 7 },
+		    { MODEL_SC, 1, 2, 0, .sample = 6 },
+		    { MODEL_WEAK, 1, 1, 1 } },
 };
 
 /* One sends and is gone; the next in its slot sends too: each under its own name. */

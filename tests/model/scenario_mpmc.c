@@ -188,7 +188,7 @@ SCENARIO(mpmc_push_pop) = {
 		    { MODEL_SC, 3, 1, 0 },
 		    { MODEL_SC, 2, 2, 0 },
 		    { MODEL_TSO, 3, 0, 2 },
-		    { MODEL_WEAK, 2, 1, 2 },
+		    { MODEL_WEAK, 2, 1, 2, .sample = 5 },
 		    { MODEL_WEAK, 3, 0, 2 } },
 };
 
@@ -296,7 +296,9 @@ SCENARIO(mpmc_sleep) = {
 	.setup = setup_sleep_four,
 	.end = nobody_overslept,
 	.check = { { MODEL_SC, 2, 0, 0 }, { MODEL_TSO, 1, 0, 2 }, { MODEL_WEAK, 1, 0, 1 } },
-	.longer = { { MODEL_SC, 3, 0, 0 }, { MODEL_TSO, 2, 0, 2 }, { MODEL_WEAK, 2, 0, 2 } },
+	.longer = { { MODEL_SC, 3, 0, 0 },
+		    { MODEL_TSO, 2, 0, 2 },
+		    { MODEL_WEAK, 2, 0, 2, .sample = 13 } },
 };
 
 SCENARIO(mpmc_sleep_dies) = {

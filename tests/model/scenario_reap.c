@@ -100,7 +100,9 @@ SCENARIO(two_reapers) = {
 	.setup = setup,
 	.end = settled_once,
 	.check = { { MODEL_SC, 1, 1, 0 } },
-	.longer = { { MODEL_SC, 2, 1, 0 }, { MODEL_SC, 1, 2, 0 }, { MODEL_WEAK, 1, 2, 1 } },
+	.longer = { { MODEL_SC, 2, 1, 0 },
+		    { MODEL_SC, 1, 2, 0 },
+		    { MODEL_WEAK, 1, 2, 1, .sample = 7 } },
 };
 
 SCENARIO(reapers_die) = {
@@ -110,7 +112,7 @@ SCENARIO(reapers_die) = {
 	.setup = setup,
 	.end = settled_once,
 	.check = { { MODEL_SC, 1, 2, 0 }, { MODEL_TSO, 1, 1, 1 } },
-	.longer = { { MODEL_SC, 1, 3, 0 }, { MODEL_SC, 2, 2, 0 } },
+	.longer = { { MODEL_SC, 1, 3, 0 }, { MODEL_SC, 2, 2, 0, .sample = 7 } },
 };
 
 /* Another takes the slot as soon as it is free, while a reaper is still at work. */
@@ -162,5 +164,5 @@ SCENARIO(successor) = {
 	.setup = setup,
 	.end = successor_is_whole,
 	.check = { { MODEL_SC, 1, 1, 0 } },
-	.longer = { { MODEL_SC, 2, 1, 0 }, { MODEL_WEAK, 1, 1, 1 } },
+	.longer = { { MODEL_SC, 2, 1, 0 }, { MODEL_WEAK, 1, 1, 1, .sample = 5 } },
 };
