@@ -308,6 +308,13 @@ static void reuse(struct scene *s)
 	memset(s->remote, 0x55, sizeof(*s->remote));
 }
 
+/* Who says that it has returned says so after its stores, as any way to tell another thread does. */
+static void has_cancelled(struct scene *s)
+{
+	evr_fence();
+	s->cancelled = true;
+}
+
 static void submit_and_wait(struct evr_peer *peer, void *state)
 {
 	struct scene *s = state;
@@ -385,7 +392,7 @@ static void cancel(struct evr_peer *peer, void *state)
 	evr_fence();
 	s->cancel_err = evr_remote_cancel(s->remote);
 	MODEL_CHECK(!s->cancel_err || s->cancel_err == -ENOENT);
-	s->cancelled = true;
+	has_cancelled(s);
 	MODEL_CHECK(!evr_inject(s->injector, end_run, NULL));
 }
 
@@ -453,7 +460,7 @@ static void cancel_or_stop(struct evr_peer *peer, void *state)
 	evr_fence();
 	s->cancel_err = evr_remote_cancel(s->remote);
 	MODEL_CHECK(!s->cancel_err || s->cancel_err == -ENOENT || s->cancel_err == -ESHUTDOWN);
-	s->cancelled = true;
+	has_cancelled(s);
 }
 
 static void ended_or_idle(void *state)
