@@ -150,11 +150,11 @@ SCENARIO(log_write_read) = {
 	.setup = setup,
 	.end = all_adds_up,
 	.check = { { MODEL_SC, 3, 0, 0 }, { MODEL_TSO, 2, 0, 2 }, { MODEL_WEAK, 1, 0, 2 } },
-	.longer = { { MODEL_SC, 4, 0, 0 },
+	.longer = { { MODEL_SC, 4, 0, 0, .sample = 2 },
 		    { MODEL_SC, 3, 1, 0 },
-		    { MODEL_SC, 2, 2, 0 },
-		    { MODEL_TSO, 3, 0, 2 },
-		    { MODEL_WEAK, 3, 0, 2 } },
+		    { MODEL_SC, 2, 2, 0, .sample = 9 },
+		    { MODEL_TSO, 3, 0, 2, .sample = 6 },
+		    { MODEL_WEAK, 3, 0, 2, .sample = 14 } },
 };
 
 static void write_one_short(struct evr_peer *peer, void *state)
@@ -182,7 +182,9 @@ SCENARIO(log_dies) = {
 	.setup = setup,
 	.end = all_adds_up,
 	.check = { { MODEL_SC, 2, 1, 0 }, { MODEL_SC, 1, 2, 0 } },
-	.longer = { { MODEL_SC, 3, 1, 0 }, { MODEL_SC, 2, 2, 0 }, { MODEL_WEAK, 2, 1, 2 } },
+	.longer = { { MODEL_SC, 3, 1, 0 },
+		    { MODEL_SC, 2, 2, 0, .sample = 4 },
+		    { MODEL_WEAK, 2, 1, 2 } },
 };
 
 /*
