@@ -269,14 +269,17 @@ static void write_many(struct evr_peer *peer, void *arg)
 
 	CHECK(!evr_waiter_init(&waiter, peer, EVR_WAIT_ADAPTIVE));
 	CHECK(!typed_open(&in, peer, "b", EVR_PRODUCER));
+	/* A slow machine's reader may not run for longer than the patience that it begins with. */
+	evr_bcast_patience(&in.b, EVR_NO_DEADLINE);
 	CHECK(read(((struct crowd *)arg)->go[0], &c, 1) == 1);
 	for (i = 0; i < MANY; i++) {
 		e = elem_of(i);
 		CHECK(TIMELY(typed_push_wait(&in, &waiter, &e, 1, until_ns)) == 1);
-		if (i % 1000 == 0)
+		if (i % 1000 == 0) {
+			pair_alive();
 			pair_sleep_us(2000);
+		}
 	}
-	evr_bcast_patience(&in.b, EVR_NO_DEADLINE);
 	typed_close(&in);
 	/* What lies here lasts as long as this peer. */
 	CHECK(!evr_bell_wait(peer, PAIR_BELL, pair_deadline(), NULL));
@@ -296,9 +299,11 @@ static void read_many(struct evr_peer *peer, void *arg)
 	while (typed_subscribe(&out, peer, "b", &crowd->writer))
 		pair_sleep_us(1000);
 	CHECK(write(crowd->ready[1], "r", 1) == 1);
-	while ((got = TIMELY(typed_pop_wait(&out, &waiter, e, 3, until_ns))) > 0)
+	while ((got = TIMELY(typed_pop_wait(&out, &waiter, e, 3, until_ns))) > 0) {
 		for (i = 0; i < got; i++)
 			CHECK(is_elem_of(&e[i], next++));
+		pair_alive();
+	}
 	CHECK(got == -EPIPE && next == MANY && !evr_bcast_lost(&out.b));
 	/* It has slept as one that is rung for, not as an observer. */
 	CHECK(evr_a64_load_relaxed(&out.b.lane.mine->counts.parks) > 0);
