@@ -214,8 +214,7 @@ static void print_accounts(const struct talk *talk, uint32_t kills)
 {
 	printf("# %u killed, every fourth of them while stopped; %llu tours ended\n", kills,
 	       (unsigned long long)talk->tours);
-	printf("# settled, but for what attaching did: %llu peers, %llu objects, %llu roles, "
-	       "%llu claims, %llu blocks\n",
+	printf("# settled, but by who attached: %llu peers, %llu objects, %llu roles, %llu claims, %llu blocks\n",
 	       (unsigned long long)talk->peers, (unsigned long long)talk->objects,
 	       (unsigned long long)talk->sides, (unsigned long long)talk->claims,
 	       (unsigned long long)talk->blocks);
