@@ -264,7 +264,7 @@ enum {
 	ROW_ONCE = 1024, /* an interrupted call has done its work */
 	ROW_IN = 2048, /* x[1] is a file too */
 	ROW_HOLDS = 4096, /* its file is needed to the end, whoever closes the number */
-	ROW_KEEP_FLAGGED = 8192, /* by io_uring and without EVR_OP_* its keep() does nothing */
+	ROW_KEEP_FLAGGED = 8192, /* by io_uring keep() is for BUFFER, MULTISHOT, EXACT alone */
 };
 
 struct row {

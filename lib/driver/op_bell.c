@@ -18,6 +18,8 @@
 #include <poll.h>
 
 #define PEER_EVENT (1ULL << EVR_BELL_PEER_EVENT)
+/* Hubs that are kept for what they have told alone. */
+#define RESTING_MAX 32
 
 struct hub {
 	struct hub *next;
@@ -50,6 +52,26 @@ static struct hub *hub_find(struct evr_driver *d, const struct evr_peer *peer)
 	return hub;
 }
 
+/* Of peers that nobody waits for, and that may be gone, so many are remembered. */
+static void hubs_forget(struct evr_driver *d)
+{
+	struct hub **at, **oldest = NULL, *hub;
+	uint32_t nr = 0;
+
+	for (at = &d->hubs; *at; at = &(*at)->next) {
+		hub = *at;
+		if (hub->waits || hub->busy || hub->poll_id || hub->pending)
+			continue;
+		oldest = at;
+		nr++;
+	}
+	if (nr < RESTING_MAX)
+		return;
+	hub = *oldest;
+	*oldest = hub->next;
+	free(hub);
+}
+
 /* Of a peer that is attached. What an earlier one at its address left is not for it. */
 static struct hub *hub_of(struct evr_driver *d, struct evr_peer *peer)
 {
@@ -67,6 +89,7 @@ static struct hub *hub_of(struct evr_driver *d, struct evr_peer *peer)
 		hub->pending = 0;
 		hub_rest(hub);
 	}
+	hubs_forget(d);
 	hub = calloc(1, sizeof(*hub));
 	if (!hub)
 		return NULL;

@@ -15,6 +15,8 @@
 
 #include <sys/resource.h>
 
+#include "driver/driver.h"
+
 #define PEER_EVENT (1ULL << EVR_BELL_PEER_EVENT)
 
 struct stage {
@@ -363,6 +365,35 @@ static void bell_peer_event_that_was_taken_is_told(void **state)
 	assert_int_equal(loop_finish(s->l, &event), -ECANCELED);
 }
 
+/* Peers that come, are waited for and go do not add up. */
+static void bell_peers_that_went_are_forgotten(void **state)
+{
+	struct evr_segment_options options = { .struct_sz = sizeof(options), .peers_max = 64 };
+	struct stage *s = *state;
+	struct evr_segment *segment;
+	struct evr_peer *peers[60];
+	struct seen seen;
+	void **hub;
+	uint64_t id;
+	int i, nr = 0;
+
+	assert_int_equal(evr_segment_create(&segment, pair_uri(), &options), 0);
+	for (i = 0; i < 60; i++) {
+		assert_int_equal(evr_peer_attach(&peers[i], segment, NULL), 0);
+		id = loop_submit(s->l, evr_op_bell_wait(peers[i], PEER_EVENT), &seen);
+		evr_driver_cancel(s->l->d, id);
+		loop_finish(s->l, &seen);
+		LOOP_UNTIL(s->l, !loop_busy(s->l));
+	}
+	/* A hub's first word is the next one. */
+	for (hub = (void **)s->l->d->hubs; hub; hub = *hub)
+		nr++;
+	while (i--)
+		evr_peer_detach(peers[i]);
+	evr_segment_close(segment);
+	assert_true(nr >= 30 && nr <= 40);
+}
+
 struct parked {
 	struct evr_peer_id parent;
 	bool multi;
@@ -635,6 +666,7 @@ int main(void)
 		STAGE_TEST(bell_told_to_one_that_ends_with_it),
 		STAGE_TEST(bell_peer_event_is_for_who_sleeps_elsewhere_too),
 		STAGE_TEST(bell_peer_event_that_was_taken_is_told),
+		STAGE_TEST(bell_peers_that_went_are_forgotten),
 		STAGE_TEST(bell_waiter_killed_is_heard_of_and_settled),
 		STAGE_TEST(bell_ringer_killed_leaves_waits_whole),
 		STAGE_TEST(bell_wait_of_a_revoked_peer_is_told),
