@@ -32,3 +32,9 @@ program=$directory/mpmc_pair
 told "mpmc: one in and out, alone" "$(slope 4000 evering)" "Vyukov, no repair" \
 	"$(slope 4000 vyukov)" 200
 told "mpmc: in and out by 32, alone" "$(slope 32000 evering 32)" "" "" 60
+program=$directory/inbox_pair
+told "inbox: one in and out, among 64 senders" "$(slope 2000 64 one)" "" "" 420
+told "inbox: a look at 64 senders, nothing there" "$(slope 500 64 none)" "" "" 1900
+program=$directory/call_pair
+told "call: a byte and its answer, both ends" "$(slope 4000 1)" "" "" 2450
+told "call: 1 KiB and its answer, both ends" "$(slope 4000 1024)" "" "" 2700
