@@ -9,7 +9,7 @@
 #define SLACK_SZ (8ULL << 20)
 #define HEAP_MIN (8ULL << 20)
 
-/* So many blocks fit, of which a side may be ahead by an eighth. */
+/* So many blocks fit, of which a side may be ahead by a quarter. */
 static uint64_t heap_sz(const struct stage *stage)
 {
 	uint64_t sz = CHANNEL_BLOCKS * stage->size;
@@ -33,7 +33,7 @@ static void make_channel(struct stage *stage)
 	struct evr_heap_options heap = { .struct_sz = sizeof(heap), .sz = heap_sz(stage) };
 	struct evr_channel_options channel = { .struct_sz = sizeof(channel),
 					       .inline_max = CHANNEL_INLINE_MAX,
-					       .window_bytes = heap_sz(stage) / 8,
+					       .window_bytes = heap_sz(stage) / 4,
 					       .heap = "blocks" };
 	int err = evr_heap_create(stage->peer, "blocks", &heap);
 
