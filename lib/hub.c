@@ -236,7 +236,8 @@ int evr_hub_listen(struct evr_hub *hub, struct evr_peer *peer, const char *name,
 	inbox_name(peer, name, evr_peer_self(peer).slot, part);
 	strcpy(hub->name, name);
 	hub->type_tag = type_tag;
-	return evr_inbox_open(&hub->box, peer, part, REQUEST_TAG);
+	/* The inbox may say anything of its messages. */
+	return evr_inbox_open_sized(&hub->box, peer, part, REQUEST_TAG, sizeof(struct hub_request));
 }
 
 void evr_hub_close(struct evr_hub *hub)
@@ -508,7 +509,7 @@ static int hub_channel(struct evr_channel *ch, struct evr_peer *peer, const char
 	return err ? err : evr_channel_open_on(ch, peer, name, terms);
 }
 
-/* An own lane to the inbox that is as we say, whatever the inbox in another's region says. */
+/* Isolated: an own lane to the inbox that is as we say, whatever the inbox in another's region says. */
 static int hub_lane(struct evr_peer *peer, const char *inbox)
 {
 	struct evr_spsc_options options = { .struct_sz = sizeof(options),
@@ -517,8 +518,6 @@ static int hub_lane(struct evr_peer *peer, const char *inbox)
 					    .type_tag = REQUEST_TAG };
 	char lane[EVR_OBJECT_NAME_SZ + 4];
 
-	if (!evr_dir_is_isolated(peer))
-		return 0;
 	snprintf(lane, sizeof(lane), "%s.%u", inbox, evr_peer_self(peer).slot & 0xff);
 	return made(evr_spsc_create(peer, lane, &options));
 }
@@ -563,6 +562,10 @@ static int hub_join(struct evr_inbox_sender *sender, struct evr_peer *peer, cons
 	int err;
 
 	inbox_name(peer, name, listener->slot, part);
+	/* The inbox may say anything of its messages; the own lane there is as we have made it. */
+	if (!evr_dir_is_isolated(peer))
+		return evr_inbox_join_sized(sender, peer, part, REQUEST_TAG,
+					    sizeof(struct hub_request));
 	err = hub_lane(peer, part);
 	return err ? err : evr_inbox_join_to(sender, peer, part, REQUEST_TAG, listener);
 }

@@ -246,6 +246,34 @@ static void hub_hostile_requests_are_not_served(void **state)
 	evr_peer_detach(peer);
 }
 
+/* Nobody reads or writes more than a request because an inbox says that it is longer, or shorter. */
+static void hub_inbox_of_another_size_is_refused(void **state)
+{
+	static const uint64_t sizes[] = { 1, 16, 32, 4096, 1 << 30 };
+	struct pair *pair = *state;
+	struct evr_lane_object *inbox;
+	struct evr_object object;
+	struct evr_channel a;
+	struct evr_hub hub;
+	size_t i;
+
+	assert_int_equal(evr_hub_create(pair->peer, "h", &small), 0);
+	assert_int_equal(evr_dir_find(pair->peer, "h.in", &object), 0);
+	inbox = evr_peer_at(pair->peer, object.off, object.sz);
+	for (i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		inbox->geometry.unit_sz = sizes[i];
+		memset(&a, 0xee, sizeof(a));
+		assert_int_equal(evr_hub_listen(&hub, pair->peer, "h", 7), -EINVAL);
+		assert_int_equal(evr_hub_connect(&a, pair->peer, "h", 7), -EINVAL);
+		assert_int_equal(evr_channel_state(&a), EVR_RING_CLOSED);
+	}
+	inbox->geometry.unit_sz = 24;
+	assert_int_equal(evr_hub_listen(&hub, pair->peer, "h", 7), 0);
+	assert_int_equal(evr_hub_connect(&a, pair->peer, "h", 7), 0);
+	evr_channel_close(&a);
+	evr_hub_close(&hub);
+}
+
 static void hub_hostile_object_is_refused(void **state)
 {
 	struct pair *pair = *state;
@@ -420,6 +448,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(hub_request_that_cannot_be_served_stops_nobody, open_small,
 						pair_close),
 		cmocka_unit_test_setup_teardown(hub_hostile_requests_are_not_served, open_small,
+						pair_close),
+		cmocka_unit_test_setup_teardown(hub_inbox_of_another_size_is_refused, open_small,
 						pair_close),
 		cmocka_unit_test_setup_teardown(hub_hostile_object_is_refused, open_small,
 						pair_close),
