@@ -2,7 +2,7 @@
 /*
  * Calls: completed once each, by an answer, a deadline, a cancellation or the end of the
  * server; ids that are late, doubled or forged; threads on both sides; a server that is
- * killed before each access to shared memory.
+ * killed before each access to shared memory, and a caller that is.
  *
  * Mutants seen to fail here: an id whose generation stays (call_deadline_*), a request taken
  * twice (call_forged_*), an answer to the cancelled (call_cancelled_*), requests that the
@@ -516,6 +516,84 @@ static void call_server_killed_at_each_step(void **state)
 	evr_channel_close(&a);
 }
 
+/* Two requests, one of them answered in between; log_->received: completions that it has seen. */
+static void call_and_die(struct evr_peer *peer)
+{
+	struct evr_call_completion done;
+	struct evr_channel a;
+	struct evr_call call;
+	uint64_t id;
+
+	CHECK(!evr_channel_open(&a, peer, "c", EVR_CHANNEL_A, 0));
+	CHECK(!evr_call_init(&call, &a, OPS));
+	CHECK(evr_channel_state(&a) == EVR_RING_OK);
+	CHECK(!submit(&call, 7, 0, &id));
+	log_->sent = 1;
+	CHECK(!submit(&call, 8, 0, &id));
+	log_->sent = 2;
+	child_turn();
+	CHECK(!evr_call_complete(&call, &done));
+	CHECK(!done.result && done.user == 7);
+	log_->received = 1;
+	evr_channel_release(&a, &done.message);
+	CHECK(!evr_call_cancel(&call, id));
+	evr_call_fini(&call);
+	evr_channel_close(&a);
+}
+
+/* A server has each request that was sent, once, can answer none of the dead, and serves the next. */
+static void call_caller_killed_at_each_step(void **state)
+{
+	bool died = true, is_served, seen[3] = { false };
+	struct evr_call_server server;
+	struct pair *pair = *state;
+	struct evr_message m, back;
+	uint64_t n, value, taken;
+	struct evr_channel b;
+	pid_t pid;
+	int err;
+
+	assert_int_equal(evr_channel_open(&b, pair->peer, "c", EVR_CHANNEL_B, 0), 0);
+	assert_int_equal(evr_call_server_init(&server, &b, OPS), 0);
+	for (n = 1; died; n++) {
+		assert_true(n < STEPS_MAX);
+		taken = 0;
+		pid = start_at(pair, n, call_and_die);
+		is_served = parent_turn();
+		while (is_served && !evr_call_take(&server, &m)) {
+			memcpy(&value, m.data, 8);
+			assert_true(m.sz == 8 && value == 7 + taken++);
+			back = (struct evr_message){ .data = &value, .sz = 8 };
+			if (value == 7)
+				assert_int_equal(evr_call_answer(&server, m.id, &back), 0);
+		}
+		if (is_served) {
+			assert_true(taken == 2);
+			parent_done();
+		}
+		died = finish(pair, pid);
+		while (!(err = evr_call_take(&server, &m))) {
+			memcpy(&value, m.data, 8);
+			assert_true(m.sz == 8 && value == 7 + taken++);
+			back = (struct evr_message){ .data = &value, .sz = 8 };
+			assert_true(evr_call_answer(&server, m.id, &back) < 0);
+		}
+		assert_true(err == -EPIPE || err == -ENOTCONN || (died && err == -EOWNERDEAD));
+		assert_true(taken == log_->sent || (died && taken == log_->sent + 1));
+		assert_true(log_->received == 0 || is_served);
+		seen[taken] = true;
+		/* What was taken of the dead, and not answered, is let go. */
+		evr_call_server_fini(&server);
+		err = evr_channel_forget(&b);
+		assert_true(!err || err == -ENOTCONN);
+		assert_int_equal(evr_call_server_init(&server, &b, OPS), 0);
+	}
+	assert_true(seen[0] && seen[1] && seen[2]);
+	printf("# died before each of %llu accesses\n", (unsigned long long)n - 2);
+	evr_call_server_fini(&server);
+	evr_channel_close(&b);
+}
+
 int main(void)
 {
 #define CASE(fn) cmocka_unit_test_setup_teardown(fn, open_channel, close_channel)
@@ -524,7 +602,7 @@ int main(void)
 		CASE(call_deadline_completes_once),    CASE(call_cancelled_is_not_completed),
 		CASE(call_forged_ids_are_dropped),     CASE(call_end_of_the_server_completes_all),
 		CASE(call_threads_on_both_sides),      CASE(call_sync_asks_one_at_a_time),
-		CASE(call_server_killed_at_each_step),
+		CASE(call_server_killed_at_each_step), CASE(call_caller_killed_at_each_step),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

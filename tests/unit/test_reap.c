@@ -253,6 +253,51 @@ static void reap_writer_killed_at_each_step(void **state)
 	assert_settled(pair, 1);
 }
 
+static void read_frames(struct evr_peer *peer, void *arg)
+{
+	struct evr_bytes out;
+	uint64_t got, sz;
+	const void *at;
+
+	(void)arg;
+	CHECK(!evr_bytes_open(&out, peer, "b", EVR_CONSUMER));
+	CHECK(evr_bytes_read(&out, &got, sizeof(got)) == sizeof(got));
+	at = evr_bytes_peek(&out, &sz);
+	CHECK(at && sz == sizeof(got) && *(const uint64_t *)at == got + 1);
+	CHECK(evr_bytes_release(&out));
+	evr_bytes_close(&out);
+}
+
+static void reap_reader_killed_at_each_step(void **state)
+{
+	struct evr_bytes_options options = { .struct_sz = sizeof(options), .capacity = 1024 };
+	struct pair *pair = *state;
+	uint64_t n, value = 0, next = 0, got;
+	struct evr_bytes in, out;
+	bool died = true, seen[3] = { false };
+
+	assert_int_equal(evr_bytes_create(pair->peer, "b", &options), 0);
+	assert_int_equal(evr_bytes_open(&in, pair->peer, "b", EVR_PRODUCER), 0);
+	for (n = 1; died; n++) {
+		assert_true(n < STEPS_MAX);
+		while (!evr_bytes_write(&in, &value, sizeof(value)))
+			value++;
+		died = die_at(pair, n, read_frames, NULL);
+		assert_true(evr_bytes_state(&in) != EVR_RING_OK);
+		evr_bytes_forget(&in);
+		/* What it did not release is there for its successor; two at most are gone. */
+		assert_int_equal(evr_bytes_open(&out, pair->peer, "b", EVR_CONSUMER), 0);
+		assert_int_equal(evr_bytes_read(&out, &got, sizeof(got)), sizeof(got));
+		assert_true(got >= next && got - next <= 2);
+		seen[got - next] = true;
+		next = got + 1;
+		evr_bytes_close(&out);
+	}
+	assert_true(seen[0] && seen[1] && seen[2]);
+	evr_bytes_close(&in);
+	assert_settled(pair, 1);
+}
+
 /* Dies, or is killed, with one of everything in its hands. */
 static void hold_everything(struct evr_peer *peer, void *arg)
 {
@@ -357,7 +402,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		CASE(reap_creator_killed_at_each_step),	 CASE(reap_remover_killed_at_each_step),
 		CASE(reap_producer_killed_at_each_step), CASE(reap_consumer_killed_at_each_step),
-		CASE(reap_writer_killed_at_each_step),	 CASE(reap_reaper_killed_at_each_step),
+		CASE(reap_writer_killed_at_each_step),	 CASE(reap_reader_killed_at_each_step),
+		CASE(reap_reaper_killed_at_each_step),
 		CASE(reap_reports_what_it_found),	 CASE(reap_stopped_peer_is_not_dead),
 	};
 
