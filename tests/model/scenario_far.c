@@ -517,6 +517,7 @@ static void pop_or_stop(struct evr_peer *peer, void *state)
 
 	for (i = 0; i < 4; i++) {
 		MODEL_CHECK(evr_spsc_pop(&s->out, values, CAPACITY) <= CAPACITY);
+		MODEL_CHECK(evr_lane_avail(&s->out.lane) <= CAPACITY);
 		if (evr_spsc_state(&s->out) == EVR_RING_CLOSED)
 			evr_spsc_forget(&s->out);
 	}
