@@ -30,7 +30,7 @@ static const struct option_row options[] = {
 	{ "peers", 'p', OPTION_NUMBER, &peers, "N", "slots for peers (16)", 1, EVR_PEERS_MAX,
 	  NULL },
 	{ "peer-size", 'P', OPTION_SIZE, &peer_size, "SIZE",
-	  "a region for each peer that it alone writes (64K)", 1, 0, &peer_size_given },
+	  "a region for each peer that it alone writes (none; 4M with --isolated)", 1, 0, &peer_size_given },
 	{ "isolated", 'i', OPTION_FLAG, &isolated, NULL,
 	  "for hostile peers: no shared memory, regions only", 0, 0, NULL },
 	{ "contiguous", 'c', OPTION_FLAG, &contiguous, NULL,
