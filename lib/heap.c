@@ -59,7 +59,9 @@
  *            that slot's peer. It is set before the first of them is written, for no
  *            peer whose slot has gone on to another (evr_heap_touch()). The bits
  *            count for the incarnation that stands in their word, so nobody needs to
- *            clear them in time. A reaper visits these chunks only.
+ *            clear them in time. A reaper visits these chunks only, and empties the word
+ *            by CAS from what it found: to take another peer's for it, it would have to stand
+ *            still there while 65536 come, the last of them with the very same bits.
  * payload    What a block holds is never followed. Who comes late with an old
  *            handle and finds payload where there was a control word notices by the head's
  *            own word, which is loaded again after it.
