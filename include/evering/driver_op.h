@@ -281,7 +281,8 @@ static inline struct evr_op evr_op_sendmsg(int fd, const struct msghdr *msg, uin
  * The header itself is filled in too, and stays the driver's with all it points to. With MULTISHOT and
  * a group of buffers only its msg_namelen and msg_controllen count, how much room a buffer is to have
  * for both, and it is copied: each completion brings a message, see evr_op_received(). The end of the stream, or a
- * message without data, ends the op. A buffer that has no room for all this: -EFAULT.
+ * message without data, ends the op. A buffer that has no room for all this: -EFAULT,
+ * and on some kernels (6.1) it is the caller's then, as the completion says.
  * Nobody closes the fds that came with a message of an op that is abandoned.
  */
 static inline struct evr_op evr_op_recvmsg(int fd, struct msghdr *msg, uint32_t flags)

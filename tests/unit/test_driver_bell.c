@@ -391,6 +391,7 @@ static void bell_peers_that_went_are_forgotten(void **state)
 	while (i--)
 		evr_peer_detach(peers[i]);
 	evr_segment_close(segment);
+	print_message("# %d hubs\n", nr);
 	assert_true(nr >= 30 && nr <= 40);
 }
 

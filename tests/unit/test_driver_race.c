@@ -45,9 +45,9 @@ static void raced_done(struct evr_driver *d, const struct evr_completion *done)
 	struct seen *seen = done->arg;
 	bool is_terminal_of_many = seen->all && !(done->flags & EVR_DONE_MORE);
 
-	/* After a multishot's news, its own end is not counted as a result. */
+	/* After a multishot's news its end is no result; on 6.1 it ends at once, without a second buffer. */
 	seen_done(d, done);
-	if (is_terminal_of_many && done->res == -ECANCELED)
+	if (is_terminal_of_many && (done->res == -ECANCELED || done->res == -ENOBUFS))
 		seen->res = 1;
 	if (done->flags & EVR_DONE_BUFFER)
 		CHECK(evr_buffers_return(d, done->bgid, done->bid) == 0);
