@@ -5,8 +5,7 @@
  * end. One more ends it with SIGSYS. Both backends, segments of both kinds.
  *
  * Mutants seen to fail here: a look at a lane's other end, or at a peer's state, that asks
- * the system; a heap that gives each freed run back to the system; on the device a
- * publication that rings whoever is awake.
+ * the system; a heap that gives each freed run back to the system.
  */
 #include "pair.h"
 
