@@ -62,12 +62,14 @@ ends_with 0
 
 it streams_full_output_fails
 if [ -e /dev/full ]; then
+	run create --size 1M "$NAME"
 	for words in --help --version 'create --help' ls 'ls --json' doctor; do
 		# shellcheck disable=SC2086
 		timeout "$SECONDS_MAX" "$EVERING_TOOL" $words >/dev/full 2>"$ERR"
 		is $? 1 "status of $words"
 		err_has 'standard output: could not be written'
 	done
+	run rm "$NAME"
 fi
 
 it streams_file_that_may_not_grow_is_told_to_both

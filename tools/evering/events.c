@@ -169,7 +169,8 @@ static int compare_all(struct watch *watch, bool silently)
 		/* Half-dead is told when it is dead and its reason stands. */
 		if (slot == self.slot || now.state == EVR_PEER_DYING)
 			continue;
-		if (!silently)
+		/* At the first look: who is there, not who was in a slot that is free by now. */
+		if (!silently && (watch->size || now.state != EVR_PEER_FREE))
 			compare_slot(watch, &watch->seen[slot], &now);
 		watch->seen[slot] = now;
 	}
