@@ -27,9 +27,9 @@ static const struct evr_a64 *other_owner(const struct evr_channel *ch)
 }
 
 /* Has this holder of the other role ended, in whatever way? */
-static bool is_over(const struct evr_channel *ch, uint64_t u_owner)
+static bool is_over(struct evr_peer *peer, uint64_t u_owner)
 {
-	return owner_state(u_owner) != OWNER_HELD || owner_is_dead(ch->peer, u_owner);
+	return owner_state(u_owner) != OWNER_HELD || owner_is_dead(peer, u_owner);
 }
 
 int evr_channel_error(enum evr_ring_state state)
@@ -261,7 +261,7 @@ static int may_follow(const struct evr_lane *first, const struct evr_channel_end
 	uint64_t u_past = evr_a64_load_relaxed(&other->past);
 	uint64_t last = evr_a64_load_relaxed(&mine->link); /* of the last holder */
 
-	if (owner_state(u_owner) != OWNER_HELD || owner_is_dead(first->peer, u_owner))
+	if (is_over(first->peer, u_owner))
 		return 0;
 	if (!(channel_link_is_of(u_link, u_owner) && !channel_link_is_free(u_link)) &&
 	    !(channel_link_is_of(last, before) && owner_same_turn(last, u_owner) &&
@@ -365,7 +365,7 @@ static int channel_begin(struct evr_channel *ch)
 		return err;
 	evr_channel_bury_past(ch);
 	u_owner = evr_a64_load_acquire(other_owner(ch)); /* LANE-ROLE */
-	if (is_over(ch, u_owner))
+	if (is_over(ch->peer, u_owner))
 		ch->past = u_owner;
 	session_reset(ch);
 	evr_channel_wake(ch);
@@ -509,7 +509,7 @@ enum evr_ring_state evr_channel_look(struct evr_channel *ch, struct evr_bytes *s
 	/* It came and went, and another has come: of whom we know nothing yet. */
 	if (!owner_same_turn(u_owner, partner))
 		return EVR_RING_CLOSED;
-	if (!is_over(ch, u_owner))
+	if (!is_over(ch->peer, u_owner))
 		return EVR_RING_OK;
 	return owner_state(u_owner) == OWNER_CLOSED ? EVR_RING_CLOSED : EVR_RING_PEER_DEAD;
 }
@@ -580,7 +580,7 @@ static bool session_lasts(struct evr_channel *ch, uint64_t partner)
 	if (ch->far)
 		return look_both(ch) == EVR_RING_OK;
 	u_owner = evr_a64_load_acquire(other_owner(ch)); /* LANE-ROLE */
-	return owner_same_turn(u_owner, partner) && !is_over(ch, u_owner);
+	return owner_same_turn(u_owner, partner) && !is_over(ch->peer, u_owner);
 }
 
 int evr_channel_forget(struct evr_channel *ch)

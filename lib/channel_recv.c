@@ -425,21 +425,27 @@ int evr_channel_wait_any(struct evr_channel *const *chs, uint32_t nr, uint32_t l
 	return err ? err : (int)wait.at;
 }
 
+/* An attempt has said @err: was it "not now", and should there be another one? Else what to return. */
+static bool recv_again(struct evr_channel *ch, struct evr_waiter *waiter, uint64_t deadline_ns,
+		       int *err)
+{
+	if (*err == -EOWNERDEAD)
+		evr_channel_learned(ch);
+	if (*err != -EAGAIN && *err != -ENOTCONN)
+		return false;
+	*err = evr_channel_wait_any(&ch, 1, 0, waiter, deadline_ns);
+	return *err >= 0;
+}
+
 int evr_channel_recv_wait(struct evr_channel *ch, struct evr_waiter *waiter, struct evr_message *m,
 			  uint64_t deadline_ns)
 {
 	int err;
 
-	for (;;) {
+	do {
 		err = evr_channel_recv(ch, m);
-		if (err == -EOWNERDEAD)
-			evr_channel_learned(ch);
-		if (err != -EAGAIN && err != -ENOTCONN)
-			return err;
-		err = evr_channel_wait_any(&ch, 1, 0, waiter, deadline_ns);
-		if (err < 0)
-			return err;
-	}
+	} while (recv_again(ch, waiter, deadline_ns, &err));
+	return err;
 }
 
 int evr_channel_recv_sized(struct evr_channel *ch, void *to, uint64_t sz, uint64_t *tag)
@@ -471,14 +477,10 @@ int evr_channel_recv_sized_wait(struct evr_channel *ch, struct evr_waiter *waite
 {
 	int err;
 
-	for (;;) {
+	do {
 		err = evr_channel_recv_sized(ch, to, sz, tag);
-		if (err != -EAGAIN && err != -ENOTCONN)
-			return err;
-		err = evr_channel_wait_any(&ch, 1, 0, waiter, deadline_ns);
-		if (err < 0)
-			return err;
-	}
+	} while (recv_again(ch, waiter, deadline_ns, &err));
+	return err;
 }
 
 int evr_channel_shutdown(struct evr_channel *ch, uint32_t how)

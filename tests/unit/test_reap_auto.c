@@ -203,6 +203,17 @@ static void wait_for_a_message(struct ends *ends, bool is_auto)
 	evr_channel_close(&ends->channel);
 }
 
+static void wait_for_a_value(struct ends *ends, bool is_auto)
+{
+	uint64_t value;
+
+	(void)is_auto;
+	assert_int_equal(TIMELY(evr_channel_recv_sized_wait(&ends->channel, &ends->waiter, &value,
+							    sizeof(value), NULL, until_ns)),
+			 -EOWNERDEAD);
+	evr_channel_close(&ends->channel);
+}
+
 static void wait_to_send(struct ends *ends, bool is_auto)
 {
 	struct evr_message m = { .data = ends, .sz = 1 };
@@ -294,6 +305,7 @@ static const struct place places[] = {
 	{ "a wait for anybody", hold_a_queue, die_with_a_claim, wait_for_anybody },
 	{ "a reader's wait", hold_a_seat, die_as_the_writer, wait_for_the_writer },
 	{ "an endpoint's wait", hold_an_endpoint, die_with_an_endpoint, wait_for_a_message },
+	{ "a wait for a value", hold_an_endpoint, die_with_an_endpoint, wait_for_a_value },
 	{ "a sender's wait", hold_an_endpoint, die_with_an_endpoint, wait_to_send },
 	{ "a caller's wait", hold_an_endpoint, die_when_asked, wait_for_an_answer, ask },
 	{ "a server's wait", hold_an_endpoint, die_with_an_endpoint, wait_for_a_request },
